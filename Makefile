@@ -1,0 +1,47 @@
+# Everything starts here. Each target makes the environment that it needs by itself, with uv where
+# it is installed, else with venv and pip.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RECORDINGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Watch arguments stream: against Z.ai with ZAI_API_KEY, else a scripted server
+	@$(BIN)/langchain-glm probe
+
+test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded bodies in DIR)
+	$(BIN)/python -m pytest $(if $(RECORDINGS),--recordings $(RECORDINGS)) $(PYTEST_ARGS)
+
+check: $(VENV)/.test ## Format, lint, types and import direction, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit_tests/test_exports.py
+
+format: $(VENV)/.test ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment and what the tools left behind
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+
+$(VENV)/.demo: EXTRAS := cli
+$(VENV)/.test: EXTRAS := cli,test,lint
+
+$(VENV)/.demo $(VENV)/.test: pyproject.toml
+	@echo "Setting up $(VENV) ..."
+	@if command -v uv >/dev/null 2>&1; then \
+	  { test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
+	  uv pip install --quiet --python $(BIN)/python --editable '.[$(EXTRAS)]'; \
+	else \
+	  { test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'; \
+	fi
+	@touch $@
