@@ -1,0 +1,373 @@
+"""openai's clients as ChatGLM needs them, and the loop that runs a request.
+
+Three things differ from what `ChatOpenAI` sets up:
+
+- The HTTP clients may be used by one model object from several event loops, threads and forked
+  processes: each loop (each process) gets a connection pool of its own, closed by the loop
+  itself when it shuts its async generators down.
+- Nothing of OpenAI's environment variables is left in them.
+- Retries have one owner, `run` and `arun`: they know by GLM's code what is worth a retry, and
+  retry only while nothing has been given to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib
+import itertools
+import os
+import random
+import socket
+import threading
+import time
+import urllib.request
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import openai
+from langchain_core.messages import AIMessage
+from langchain_openai.chat_models._client_utils import (
+    _DEFAULT_CONNECTION_LIMITS,
+    _resolve_socket_options,
+    _should_bypass_socket_options_for_proxy_env,
+)
+
+from langchain_glm.errors import HTTP_ERRORS, GLMError, typed_errors
+
+T = TypeVar("T")
+
+DEFAULT_MAX_RETRIES = openai.DEFAULT_MAX_RETRIES
+_LONGEST_RETRY_AFTER = 120.0  # seconds; openai's client gives up beyond the same limit
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 8.0  # seconds
+_DRAIN_SECONDS = 1.0
+_DRAIN_PIECES = 64
+
+# openai 3 stands on httpx2, openai 2 on httpx: the same library has to make the transports.
+_httpx: Any = importlib.import_module(
+    openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]
+)
+
+
+class ClientSettings(NamedTuple):
+    """What both clients are made with; the meaning of each is `ChatOpenAI`'s."""
+
+    base_url: str
+    timeout: Any
+    organization: str | None
+    default_headers: Mapping[str, str] | None
+    default_query: Mapping[str, object] | None
+
+
+class GLMClient(openai.OpenAI):
+    """openai's client without openai's environment variables and without its retries."""
+
+    def __init__(self, settings: ClientSettings, **specific: Any) -> None:
+        super().__init__(**_arguments(settings), **specific)
+        _forget_environment(self, settings)
+
+
+class AsyncGLMClient(openai.AsyncOpenAI):
+    """The async twin of `GLMClient`."""
+
+    def __init__(self, settings: ClientSettings, **specific: Any) -> None:
+        super().__init__(**_arguments(settings), **specific)
+        _forget_environment(self, settings)
+
+
+def _arguments(settings: ClientSettings) -> dict[str, Any]:
+    return {**settings._asdict(), "max_retries": 0}
+
+
+def _forget_environment(client: Any, settings: ClientSettings) -> None:
+    # openai's constructor reads OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_ADMIN_KEY,
+    # OPENAI_WEBHOOK_SECRET and OPENAI_CUSTOM_HEADERS wherever it was given None.
+    client.organization = settings.organization
+    client.project = client.admin_api_key = client.webhook_secret = None
+    client._custom_headers = dict(settings.default_headers or {})
+
+
+def shared_http_clients(
+    proxy: str | None, socket_options: Any
+) -> tuple[openai.DefaultHttpxClient, openai.DefaultAsyncHttpxClient]:
+    """Give the HTTP clients that all models with the same network settings share.
+
+    Args:
+        proxy: A proxy for all requests, None for the proxies of the environment.
+        socket_options: The value of `http_socket_options`.
+    """
+    options: tuple[Any, ...] = ()
+    if not _should_bypass_socket_options_for_proxy_env(
+        http_socket_options=socket_options,
+        http_client=None,
+        http_async_client=None,
+        openai_proxy=proxy,
+    ):
+        options = _resolve_socket_options(socket_options)
+    environment = tuple(sorted(urllib.request.getproxies().items()))
+    return _cached_http_clients(proxy, options, environment)
+
+
+@functools.lru_cache
+def _cached_http_clients(
+    proxy: str | None, options: tuple[Any, ...], environment: tuple[tuple[str, str], ...]
+) -> tuple[openai.DefaultHttpxClient, openai.DefaultAsyncHttpxClient]:
+    del environment  # a part of the key: a client reads the proxies when it is made
+
+    def make(client: Any, transport: Any) -> Any:
+        if not (proxy or options):
+            return client()
+        made = transport(
+            proxy=_httpx.Proxy(proxy) if proxy else None,
+            socket_options=list(options) or None,
+            limits=_DEFAULT_CONNECTION_LIMITS,
+        )
+        return client(mounts={"all://": made}) if proxy else client(transport=made)
+
+    return (
+        _ProcessClients(functools.partial(make, openai.DefaultHttpxClient, _httpx.HTTPTransport)),
+        _LoopClients(
+            functools.partial(make, openai.DefaultAsyncHttpxClient, _httpx.AsyncHTTPTransport)
+        ),
+    )
+
+
+class _ProcessClients(openai.DefaultHttpxClient):
+    """Sends through one real client in each process, so that a fork shares no connection."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__(transport=_httpx.BaseTransport())
+        self._make = make
+        self._real: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        weakref.finalize(self, _close_all, self._real)
+
+    def send(self, request: Any, **options: Any) -> Any:
+        return self._of_this_process().send(request, **options)
+
+    def close(self) -> None:
+        _close_all(self._real)
+
+    def _of_this_process(self) -> Any:
+        pid = os.getpid()
+        if pid not in self._real:
+            with self._lock:
+                if pid not in self._real:
+                    self._real[pid] = self._make()
+        return self._real[pid]
+
+
+def _close_all(clients: dict[int, Any]) -> None:
+    if client := clients.pop(os.getpid(), None):
+        client.close()
+
+
+class _LoopClients(openai.DefaultAsyncHttpxClient):
+    """Sends through one real client in each event loop."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__(transport=_httpx.AsyncBaseTransport())
+        self._make = make
+        self._real: dict[tuple[int, asyncio.AbstractEventLoop], _LoopClient] = {}
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        client = await self._of_this_loop()
+        return await client.send(request, **options)
+
+    async def aclose(self) -> None:
+        if found := self._real.pop(self._key(), None):
+            await found.keeper.aclose()
+
+    async def _of_this_loop(self) -> Any:
+        key = self._key()
+        found = self._real.get(key)
+        if found is None:
+            for old in list(self._real):
+                if old[1].is_closed():
+                    self._real.pop(old, None)
+            client = self._make()
+            found = self._real[key] = _LoopClient(client, _until_shutdown(client))
+            await anext(found.keeper)
+        return found.client
+
+    @staticmethod
+    def _key() -> tuple[int, asyncio.AbstractEventLoop]:
+        return os.getpid(), asyncio.get_running_loop()
+
+
+class _LoopClient(NamedTuple):
+    client: Any
+    keeper: AsyncGenerator[None, None]
+
+
+async def _until_shutdown(client: Any) -> AsyncGenerator[None, None]:
+    # A loop closes the async generators that it has seen (`shutdown_asyncgens`): the one hook
+    # it offers to whoever must close something before it is gone.
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+class Reader(Protocol[T]):
+    """What `run` feeds with the body of a response."""
+
+    done: bool
+
+    def feed(self, data: bytes) -> list[T]:
+        """Take the next bytes."""
+
+    def close(self) -> list[T]:
+        """End the body."""
+
+    def partial(self) -> AIMessage | None:
+        """Make the message of what has arrived."""
+
+
+class _Attempt:
+    """One try of a request: what `run` and `arun` have to remember of it."""
+
+    def __init__(self) -> None:
+        self.reader: Reader[Any] | None = None
+        self.delivered = False
+
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        return typed_errors(
+            began=lambda: self.reader is not None,
+            partial=lambda: self.reader.partial() if self.reader else None,
+        )
+
+
+class _Retries:
+    """Decides whether, and after how many seconds, a request is sent again."""
+
+    def __init__(self, most: int | None) -> None:
+        self._left = DEFAULT_MAX_RETRIES if most is None else most
+        self._taken = 0
+
+    def delay(self, error: GLMError, attempt: _Attempt) -> float | None:
+        """Give the seconds to wait, None where the error stands."""
+        asked = error.retry_after or 0.0
+        if (
+            not error.is_retryable
+            or attempt.delivered
+            or self._taken >= self._left
+            or asked > _LONGEST_RETRY_AFTER
+        ):
+            return None
+        backoff = min(_FIRST_DELAY * 2**self._taken, _LONGEST_DELAY)
+        self._taken += 1
+        # Jitter keeps many callers that failed together from coming back together.
+        return asked or backoff * random.uniform(0.75, 1.0)  # noqa: S311
+
+
+def run(
+    send: Callable[[], Any], read: Callable[[Any], Reader[T]], max_retries: int | None
+) -> Generator[T, None, None]:
+    """Send a request, again where that helps, and give out what its reader makes of the body.
+
+    Args:
+        send: Makes the context manager of a streamed response (`with_streaming_response`).
+        read: Makes the reader of a response.
+        max_retries: How often to send it again at most, None for openai's default.
+
+    Raises:
+        GLMError: The request failed, or what had begun to arrive broke.
+    """
+    retries = _Retries(max_retries)
+    while True:
+        attempt = _Attempt()
+        try:
+            with attempt.errors(), send() as response:
+                reader = attempt.reader = read(response.http_response)
+                body = response.iter_bytes()
+                for data in body:
+                    for item in reader.feed(data):
+                        attempt.delivered = True
+                        yield item
+                    if reader.done:
+                        _drain(body, response.http_response)
+                        return
+                yield from reader.close()
+                return
+        except GLMError as error:
+            delay = retries.delay(error, attempt)
+            if delay is None:
+                raise
+        time.sleep(delay)
+
+
+async def arun(
+    send: Callable[[], Any], read: Callable[[Any], Reader[T]], max_retries: int | None
+) -> AsyncGenerator[T, None]:
+    """The async twin of `run`."""
+    retries = _Retries(max_retries)
+    while True:
+        attempt = _Attempt()
+        try:
+            with attempt.errors():
+                async with send() as response:
+                    reader = attempt.reader = read(response.http_response)
+                    body = response.iter_bytes()
+                    async for data in body:
+                        for item in reader.feed(data):
+                            attempt.delivered = True
+                            yield item
+                        if reader.done:
+                            await _adrain(body)
+                            return
+                    for item in reader.close():
+                        yield item
+                    return
+        except GLMError as error:
+            delay = retries.delay(error, attempt)
+            if delay is None:
+                raise
+        await asyncio.sleep(delay)
+
+
+# A connection can be used again only when its response has been read to the end. After the last
+# frame that is nearly always at hand; a server that holds the body open is not waited for.
+
+
+def _drain(body: Iterator[bytes], response: Any) -> None:
+    hang_up = threading.Timer(_DRAIN_SECONDS, _shut_down, (response,))
+    hang_up.daemon = True
+    hang_up.start()
+    try:
+        with contextlib.suppress(*HTTP_ERRORS):
+            for _ in itertools.islice(body, _DRAIN_PIECES):
+                pass
+    finally:
+        hang_up.cancel()
+        hang_up.join()
+
+
+async def _adrain(body: AsyncIterator[bytes]) -> None:
+    async def read_on() -> None:
+        pieces = 0
+        async for _ in body:
+            pieces += 1
+            if pieces == _DRAIN_PIECES:
+                return
+
+    with contextlib.suppress(asyncio.TimeoutError, *HTTP_ERRORS):
+        await asyncio.wait_for(read_on(), _DRAIN_SECONDS)
+
+
+def _shut_down(response: Any) -> None:
+    """Wake the thread that reads from this response's socket, for good."""
+    stream = response.extensions.get("network_stream")
+    sock = stream.get_extra_info("socket") if stream else None
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def read_timeout(timeout: Any, silence: float | None) -> openai.Timeout:
+    """Bound the wait for each piece of a stream by `silence` seconds, too."""
+    limits = openai.Timeout(timeout)
+    read = min((s for s in (limits.read, silence) if s), default=None)
+    return openai.Timeout(connect=limits.connect, read=read, write=limits.write, pool=limits.pool)

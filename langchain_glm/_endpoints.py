@@ -1,0 +1,71 @@
+"""Where GLM is served: names, base URLs, and the environment variables that stand for them."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from langchain_glm.errors import GLMAuthenticationError
+
+# docs.z.ai and docs.bigmodel.cn. A Coding Plan key on a general route gets code 1113.
+ENDPOINTS = {
+    "zai": "https://api.z.ai/api/paas/v4",
+    "zai-coding": "https://api.z.ai/api/coding/paas/v4",
+    "bigmodel": "https://open.bigmodel.cn/api/paas/v4",
+    "bigmodel-coding": "https://open.bigmodel.cn/api/coding/paas/v4",
+}
+"""The base URL of each endpoint name; requests go to `<base URL>/chat/completions`."""
+
+# The official SDK's names, for both regions; ZHIPUAI_API_KEY is the older one.
+API_KEY_VARIABLES = ("ZAI_API_KEY", "ZHIPUAI_API_KEY")
+BASE_URL_VARIABLE = "ZAI_BASE_URL"
+
+_DEFAULT = "zai"
+_OWN_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
+
+
+def resolve_base_url(base_url: str | None, endpoint: str) -> str:
+    """Choose the base URL: the argument's, else the endpoint's.
+
+    Args:
+        base_url: A URL, or None.
+        endpoint: A name of `ENDPOINTS`, or a URL. `zai` is where `ZAI_BASE_URL` says, if that
+            is set.
+
+    Raises:
+        ValueError: The endpoint is neither a known name nor a URL.
+    """
+    if base_url:
+        return base_url
+    if endpoint == _DEFAULT:
+        return os.environ.get(BASE_URL_VARIABLE) or ENDPOINTS[_DEFAULT]
+    if endpoint in ENDPOINTS:
+        return ENDPOINTS[endpoint]
+    if "://" in endpoint:
+        return endpoint
+    names = ", ".join(ENDPOINTS)
+    msg = f"Unknown endpoint {endpoint!r}: use one of {names}, or a URL in base_url."
+    raise ValueError(msg)
+
+
+def api_key_from_environment() -> SecretStr:
+    """Read the key from `ZAI_API_KEY`, else from `ZHIPUAI_API_KEY`.
+
+    Raises:
+        GLMAuthenticationError: Neither is set.
+    """
+    for name in API_KEY_VARIABLES:
+        if value := os.environ.get(name):
+            return SecretStr(value)
+    msg = (
+        "No API key: set ZAI_API_KEY in the environment, or pass api_key=... (a self-hosted "
+        'server that checks none takes any, such as api_key="none").'
+    )
+    raise GLMAuthenticationError(msg)
+
+
+def is_own_host(base_url: str) -> bool:
+    """Tell whether a base URL is on one of Z.ai's own hosts, which alone take GLM's wire."""
+    return urlsplit(base_url).hostname in _OWN_HOSTS

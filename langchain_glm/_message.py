@@ -1,0 +1,303 @@
+"""What a `Delta` and a `Reply` look like in LangChain: chunks, protocol events, messages.
+
+Pure. Two writers speak to the same interface, `write` for each frame and `finish` at the end:
+`ChunkWriter` makes the chunks of `stream`, `EventWriter` the protocol events of
+`stream_events(version="v3")`. Both emit one kind of content at a time (reasoning, text, calls),
+because core's own view of a chunk with text and call fragments drops the fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    InvalidToolCall,
+    ToolCall,
+    ToolCallChunk,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
+from langchain_protocol.protocol import MessagesData
+
+from langchain_glm._delta import RAW_RESPONSE, CallDelta, Delta, Reply, Verdict
+
+PROVIDER = "zai"
+"""Our `model_provider`, as models.dev has it."""
+
+SETTLED_CALLS = "settled_tool_calls"
+"""Where the last chunk says how the calls ended, if any of them must not run.
+
+Stands in `additional_kwargs`, as `{"tool_calls": [...], "invalid_tool_calls": [...]}`. Core parses
+the calls of merged chunks leniently (it closes the JSON of a cut one) and throws their raw text
+away; this brings both back.
+"""
+
+
+def usage_metadata(usage: Mapping[str, Any]) -> UsageMetadata:
+    """Translate GLM's token counts; `completion_tokens` includes the reasoning."""
+    prompt = usage.get("prompt_tokens") or 0
+    completion = usage.get("completion_tokens") or 0
+    metadata: dict[str, Any] = {
+        "input_tokens": prompt,
+        "output_tokens": completion,
+        "total_tokens": usage.get("total_tokens") or prompt + completion,
+    }
+    for field, names in _USAGE_DETAILS.items():
+        source, details = names
+        counts = usage.get(source) or {}
+        # SGLang has `reasoning_tokens` at the top.
+        found = {ours: counts.get(theirs, usage.get(theirs)) for theirs, ours in details.items()}
+        if known := {name: count for name, count in found.items() if count is not None}:
+            metadata[field] = known
+    return cast("UsageMetadata", metadata)
+
+
+_USAGE_DETAILS = {
+    "input_token_details": (
+        "prompt_tokens_details",
+        {"cached_tokens": "cache_read", "cache_write_tokens": "cache_creation"},
+    ),
+    "output_token_details": ("completion_tokens_details", {"reasoning_tokens": "reasoning"}),
+}
+
+
+def answer_metadata(reply: Reply) -> dict[str, Any]:
+    """Collect what `response_metadata` tells about an answer, its provider apart."""
+    facts = {
+        "finish_reason": reply.finish_reason,
+        "model_name": reply.model,
+        "token_usage": dict(reply.usage) if reply.usage else None,
+        **reply.envelope,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def to_message(reply: Reply, *, raw: Sequence[str] = (), ended: bool = True) -> AIMessage:
+    """Make the message of an answer; with `ended=False`, of what had arrived of it."""
+    verdicts = reply.verdicts(ended=ended)
+    additional: dict[str, Any] = {}
+    if reply.reasoning:
+        additional["reasoning_content"] = reply.reasoning
+    if raw:
+        additional[RAW_RESPONSE] = list(raw)
+    return AIMessage(
+        content=reply.text,
+        additional_kwargs=additional,
+        **_sorted_calls(verdicts),
+        usage_metadata=usage_metadata(reply.usage) if reply.usage else None,
+        response_metadata={"model_provider": PROVIDER, **answer_metadata(reply)},
+    )
+
+
+def to_generation(reply: Reply, *, raw: Sequence[str], info: Mapping[str, Any]) -> ChatGeneration:
+    """Make the generation of an answer that came whole."""
+    reply.end()
+    info = {"finish_reason": reply.finish_reason, **info}
+    return ChatGeneration(message=to_message(reply, raw=raw), generation_info=info)
+
+
+def settle_calls(generation: ChatGeneration) -> None:
+    """Take the calls that must not run out of a merged message's `tool_calls`.
+
+    They go to `invalid_tool_calls`, with the text that they had. A message that has been settled
+    before, or whose calls may all run, stays as it is.
+    """
+    message = generation.message
+    settled = message.additional_kwargs.pop(SETTLED_CALLS, None)
+    if not settled or not isinstance(message, AIMessage):
+        return
+    message.tool_calls = settled["tool_calls"]
+    message.invalid_tool_calls = settled["invalid_tool_calls"]
+    if isinstance(message.content, list):  # output_version="v1" repeats the calls there
+        runnable = {call["id"] for call in message.tool_calls}
+        message.content = [
+            block
+            for block in message.content
+            if isinstance(block, str)
+            or block.get("type") != "tool_call"
+            or block.get("id") in runnable
+        ]
+
+
+class ChunkWriter:
+    """Writes the chunks of `stream`.
+
+    Args:
+        headers: The response's headers for the first chunk, None to leave them out.
+    """
+
+    def __init__(self, *, headers: Mapping[str, str] | None = None) -> None:
+        self._first_info: dict[str, Any] = {"headers": dict(headers)} if headers else {}
+        self._raw: list[str] = []  # frames that no chunk carries yet
+
+    def keep(self, raw: str) -> None:
+        """Keep the text of a frame for the next chunk."""
+        self._raw.append(raw)
+
+    def write(self, delta: Delta) -> list[ChatGenerationChunk]:
+        """Write a frame."""
+        info = {"logprobs": delta.logprobs} if delta.logprobs else {}
+        chunks = []
+        if delta.reasoning:
+            chunks.append(_chunk(additional_kwargs={"reasoning_content": delta.reasoning}))
+        if delta.text:
+            chunks.append(_chunk(content=delta.text))
+        if delta.calls:
+            chunks.append(_chunk(tool_call_chunks=[_call_chunk(call) for call in delta.calls]))
+        return [self._generation(chunk, info if not n else {}) for n, chunk in enumerate(chunks)]
+
+    def finish(self, reply: Reply) -> list[ChatGenerationChunk]:
+        """Write the last chunk: all that is said once about the whole answer.
+
+        Everything stands on this one chunk, because core's merge concatenates a string that two
+        chunks carry.
+        """
+        named = reply.end()
+        chunk = _chunk(
+            tool_call_chunks=[_call_chunk(call) for call in named],
+            usage_metadata=usage_metadata(reply.usage) if reply.usage else None,
+            chunk_position="last",
+        )
+        verdicts = reply.verdicts()
+        if any(verdict.problem for verdict in verdicts):
+            chunk.additional_kwargs[SETTLED_CALLS] = _sorted_calls(verdicts)
+        return [self._generation(chunk, answer_metadata(reply))]
+
+    def _generation(self, message: AIMessageChunk, info: dict[str, Any]) -> ChatGenerationChunk:
+        info, self._first_info = {**self._first_info, **info}, {}
+        if self._raw:
+            message.additional_kwargs[RAW_RESPONSE], self._raw = self._raw, []
+        return ChatGenerationChunk(message=message, generation_info=info or None)
+
+
+class EventWriter:
+    """Writes the protocol events that LangChain's v3 streams are made of.
+
+    Args:
+        message_id: The id that LangChain gave the message, None to leave it to LangChain.
+        headers: The response's headers for the metadata, None to leave them out.
+    """
+
+    def __init__(self, message_id: str | None, *, headers: Mapping[str, str] | None = None) -> None:
+        self._message_id = message_id
+        self._metadata: dict[str, Any] = {"headers": dict(headers)} if headers else {}
+        self._raw: list[str] = []
+        self._wire: dict[int | str, int] = {}  # kind of content, or index of a call -> event index
+
+    def keep(self, raw: str) -> None:
+        """Keep the text of a frame for the end of the message."""
+        self._raw.append(raw)
+
+    def write(self, delta: Delta) -> list[MessagesData]:
+        """Write a frame."""
+        events: list[Any] = []
+        if delta.reasoning:
+            part = {"type": "reasoning-delta", "reasoning": delta.reasoning}
+            self._add("reasoning", {"type": "reasoning", "reasoning": ""}, part, events)
+        if delta.text:
+            part = {"type": "text-delta", "text": delta.text}
+            self._add("text", {"type": "text", "text": ""}, part, events)
+        for call in delta.calls:
+            part = {"type": "tool-call-delta", "args": call.arguments} if call.arguments else {}
+            self._add(call.position, {**_call_chunk(call), "args": ""}, part, events)
+        if delta.logprobs:
+            kept = self._metadata.setdefault("logprobs", {})
+            for name, entries in delta.logprobs.items():
+                kept[name] = [*kept.get(name, ()), *(entries or ())]
+        return events
+
+    def finish(self, reply: Reply) -> list[MessagesData]:
+        """Write the end of each block, with the verdict on each call, and of the message."""
+        reply.end()
+        events: list[Any] = [] if self._wire else [self._message_start()]
+        ends: dict[int | str, Any] = {
+            "reasoning": {"type": "reasoning", "reasoning": reply.reasoning},
+            "text": {"type": "text", "text": reply.text},
+        }
+        for verdict in reply.verdicts():
+            block = _invalid_call(verdict) if verdict.problem else _tool_call(verdict)
+            ends[verdict.call.index] = block
+        for kind, wire_index in self._wire.items():
+            event = {"event": "content-block-finish", "index": wire_index, "content": ends[kind]}
+            events.append(event)
+        events.append(self._message_finish(reply))
+        return events
+
+    def _add(
+        self, kind: int | str, start: dict[str, Any], part: dict[str, Any], events: list[Any]
+    ) -> None:
+        if not self._wire:
+            events.append(self._message_start())
+        if kind not in self._wire:
+            wire_index = self._wire[kind] = len(self._wire)
+            events.append({"event": "content-block-start", "index": wire_index, "content": start})
+        if part:
+            event = {"event": "content-block-delta", "index": self._wire[kind], "delta": part}
+            events.append(event)
+
+    def _message_start(self) -> dict[str, Any]:
+        return {
+            "event": "message-start",
+            "role": "ai",
+            "id": self._message_id or "",
+            "metadata": {"provider": PROVIDER},
+        }
+
+    def _message_finish(self, reply: Reply) -> dict[str, Any]:
+        additional: dict[str, Any] = {}
+        if reply.reasoning:
+            additional["reasoning_content"] = reply.reasoning
+        if self._raw:
+            additional[RAW_RESPONSE] = self._raw
+        event: dict[str, Any] = {"event": "message-finish"}
+        if reply.usage:
+            event["usage"] = usage_metadata(reply.usage)
+        event["metadata"] = {
+            **self._metadata,
+            **answer_metadata(reply),
+            "model_provider": PROVIDER,
+        }
+        if additional:
+            event["additional_kwargs"] = additional
+        return event
+
+
+def _chunk(**fields: Any) -> AIMessageChunk:
+    fields.setdefault("content", "")
+    return AIMessageChunk(response_metadata={"model_provider": PROVIDER}, **fields)
+
+
+def _call_chunk(call: CallDelta) -> ToolCallChunk:
+    return ToolCallChunk(
+        type="tool_call_chunk",
+        id=call.id,
+        name=call.name,
+        args=call.arguments,
+        index=call.position,
+    )
+
+
+def _sorted_calls(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {
+        "tool_calls": [_tool_call(verdict) for verdict in verdicts if not verdict.problem],
+        "invalid_tool_calls": [_invalid_call(verdict) for verdict in verdicts if verdict.problem],
+    }
+
+
+def _tool_call(verdict: Verdict) -> ToolCall:
+    call = verdict.call
+    return ToolCall(type="tool_call", id=call.id, name=call.name, args=verdict.arguments)
+
+
+def _invalid_call(verdict: Verdict) -> InvalidToolCall:
+    call = verdict.call
+    return InvalidToolCall(
+        type="invalid_tool_call",
+        id=call.id,
+        name=call.name or None,
+        args=call.arguments,
+        error=verdict.problem,
+    )

@@ -1,0 +1,259 @@
+"""The body of a response, read: bytes in, what LangChain wants out.
+
+Pure but for a clock: no I/O, no `async`, so that the sync and the async path run the same code.
+A `StreamReader` is fed by `stream`, `astream` and the v3 event streams, a `WholeReader` by
+`invoke` and `ainvoke`; the client (`_client.py`) knows only `feed` and `close`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration
+
+from langchain_glm._delta import Delta, Reply
+from langchain_glm._message import to_generation, to_message
+from langchain_glm._sse import SSEDecoder
+from langchain_glm.errors import (
+    GLMMalformedStreamError,
+    GLMStreamInterruptedError,
+    error_from_body,
+    malformed,
+    stalled,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DONE = b"[DONE]"
+
+
+class Writer(Protocol[T]):
+    """What turns the parts of an answer into LangChain's values."""
+
+    def keep(self, raw: str) -> None:
+        """Keep the text of a frame."""
+
+    def write(self, delta: Delta) -> list[T]:
+        """Write what a frame added."""
+
+    def finish(self, reply: Reply) -> list[T]:
+        """Write the end of the answer."""
+
+
+class StreamReader(Generic[T]):
+    """Reads the body of one streamed answer.
+
+    Args:
+        writer: Makes the values that `feed` and `close` return.
+        model: The model that was asked.
+        response: The HTTP response, for the errors.
+        keep_raw: Whether the text of each frame goes to the writer.
+        silence: Seconds without a frame after which the stream has stalled; None or 0 for ever.
+
+    Attributes:
+        done: Whether the end of the answer has been written.
+    """
+
+    def __init__(
+        self,
+        writer: Writer[T],
+        *,
+        model: str,
+        response: Any,
+        keep_raw: bool = False,
+        silence: float | None = None,
+    ) -> None:
+        self.done = False
+        self._writer = writer
+        self._reply = Reply(model)
+        self._response = response
+        self._keep_raw = keep_raw
+        self._silence = silence
+        self._decoder = SSEDecoder()
+        self._last_frame = time.monotonic()
+
+    def feed(self, data: bytes) -> list[T]:
+        """Take the next bytes of the body.
+
+        Returns:
+            What they completed.
+
+        Raises:
+            GLMError: The server reports an error, or the stream is broken or has stalled.
+        """
+        written: list[T] = []
+        events = self._decoder.feed(data)
+        for event in events:
+            written += self._take(event)
+        self._watch_silence(heard=bool(events))
+        return written
+
+    def close(self) -> list[T]:
+        """End the body.
+
+        Raises:
+            GLMStreamInterruptedError: It ended before the answer did.
+            GLMMalformedResponseError: It was no event stream and no answer.
+        """
+        written: list[T] = []
+        for event in self._decoder.close():
+            if not self.done:
+                written += self._take_last(event)
+        if self.done:
+            return written
+        if self._decoder.strays:
+            written += self._read(b"\n".join(self._decoder.strays), stray=True)
+        return written + self._end()
+
+    def partial(self) -> AIMessage | None:
+        """Make the message of what has arrived, None before the first frame with a choice."""
+        return to_message(self._reply, ended=False) if self._reply.has_choices else None
+
+    def _take(self, event: bytes) -> list[T]:
+        if self.done:
+            return []
+        if event != _DONE:
+            return self._read(event)
+        if self._decoder.strays:
+            raise self._broken(b"\n".join(self._decoder.strays), "it is no event", stray=True)
+        return self._end(finished=True)
+
+    def _take_last(self, event: bytes) -> list[T]:
+        # The end of the body cut this event short, unless only its empty line is missing.
+        if event != _DONE and _DONE.startswith(event.strip()) and self._reply.finish_reason:
+            return []
+        try:
+            return self._take(event)
+        except GLMMalformedStreamError as error:
+            raise self._interrupted() from error
+
+    def _read(self, event: bytes, *, stray: bool = False) -> list[T]:
+        frame, text = self._decode(event, stray=stray)
+        if frame.get("error") or ("choices" not in frame and "code" in frame):
+            raise error_from_body(frame, self._response)
+        if self._keep_raw:
+            self._writer.keep(text)
+        return self._writer.write(self._reply.read(frame))
+
+    def _decode(self, event: bytes, *, stray: bool) -> tuple[dict[str, Any], str]:
+        try:
+            text = event.decode()
+            frame = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._broken(event, str(error), stray=stray) from error
+        if not isinstance(frame, dict):
+            raise self._broken(event, f"it is of type {type(frame).__name__}", stray=stray)
+        return frame, text
+
+    def _broken(self, event: bytes, because: str, *, stray: bool) -> Exception:
+        text = event.decode(errors="replace")
+        if stray and not self._reply.has_choices:
+            return malformed(text, because=because, response=self._response)
+        return GLMMalformedStreamError(
+            f"A frame of the stream is broken ({because}): {text[:200]}. What had arrived before "
+            "is in .partial; send the request again.",
+            body=text[:200],
+            request=self._response.request,
+            response=self._response,
+        )
+
+    def _end(self, *, finished: bool = False) -> list[T]:
+        if not self._reply.has_choices:
+            raise malformed("", because="no frame had any choices", response=self._response)
+        if not finished and self._reply.finish_reason is None:
+            raise self._interrupted()
+        self.done = True
+        written = self._writer.finish(self._reply)
+        _warn_of_cut_calls(self._reply)
+        return written
+
+    def _interrupted(self) -> GLMStreamInterruptedError:
+        return GLMStreamInterruptedError(
+            "The stream ended with neither a finish reason nor [DONE]. What had arrived is in "
+            ".partial; send the request again.",
+            request=self._response.request,
+            response=self._response,
+        )
+
+    def _watch_silence(self, *, heard: bool) -> None:
+        # The HTTP client's read timeout covers a silent socket; this covers one that only sends
+        # comments to stay open.
+        now = time.monotonic()
+        if heard:
+            self._last_frame = now
+        elif self._silence and now - self._last_frame > self._silence:
+            raise stalled(self._silence, request=self._response.request)
+
+
+class WholeReader:
+    """Reads the body of an answer that comes whole; `close` returns its generations."""
+
+    done = False
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        response: Any,
+        headers: Mapping[str, str] | None = None,
+        keep_raw: bool = False,
+    ) -> None:
+        self._model = model
+        self._response = response
+        self._info: dict[str, Any] = {"headers": dict(headers)} if headers else {}
+        self._keep_raw = keep_raw
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[ChatGeneration]:
+        """Take the next bytes; nothing is known before the last."""
+        self._pieces.append(data)
+        return []
+
+    def close(self) -> list[ChatGeneration]:
+        """Read the body.
+
+        Raises:
+            GLMError: It reports an error (GLM does so under HTTP 200 too).
+            GLMMalformedResponseError: It is no chat completion.
+        """
+        text = b"".join(self._pieces).decode(errors="replace")
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise malformed(text, because=str(error), response=self._response) from error
+        if not isinstance(body, dict):
+            raise malformed(text, because="it is no JSON object", response=self._response)
+        if body.get("error") or ("choices" not in body and "code" in body):
+            raise error_from_body(body, self._response)
+        if not body.get("choices"):
+            raise malformed(text, because="it has no choices", response=self._response)
+        raw = (text,) if self._keep_raw else ()
+        return [self._generation({**body, "choices": [choice]}, raw) for choice in body["choices"]]
+
+    def partial(self) -> None:
+        """Nothing: half of a body is no message."""
+
+    def _generation(self, body: dict[str, Any], raw: Sequence[str]) -> ChatGeneration:
+        reply = Reply(self._model)
+        delta = reply.read(body)
+        _warn_of_cut_calls(reply)
+        info = {**self._info, "logprobs": delta.logprobs} if delta.logprobs else self._info
+        return to_generation(reply, raw=raw, info=info)
+
+
+def _warn_of_cut_calls(reply: Reply) -> None:
+    for call, _, problem in reply.verdicts():
+        if problem and reply.was_cut:
+            logger.warning(
+                "The model's call of %r was cut off (finish_reason %r) and will not run: its text "
+                "is in invalid_tool_calls. Raise max_tokens, or ask for smaller pieces.",
+                call.name,
+                reply.finish_reason,
+            )

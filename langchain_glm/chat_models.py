@@ -1,0 +1,437 @@
+"""`ChatGLM`: fields, documentation, wiring."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+)
+from contextlib import aclosing, closing
+from typing import Any, TypeVar
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.utils import LC_ID_PREFIX
+from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models._client_utils import _resolve_sync_and_async_api_keys
+from langchain_protocol.protocol import MessagesData
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, model_validator
+from typing_extensions import Self, override
+
+from langchain_glm._client import (
+    AsyncGLMClient,
+    ClientSettings,
+    GLMClient,
+    arun,
+    read_timeout,
+    run,
+    shared_http_clients,
+)
+from langchain_glm._endpoints import api_key_from_environment, resolve_base_url
+from langchain_glm._message import PROVIDER, ChunkWriter, EventWriter, settle_calls
+from langchain_glm._reader import StreamReader, WholeReader, Writer
+from langchain_glm._request import TRANSPORT_OPTIONS, chosen_tool_stream, glm_request
+from langchain_glm._version import __version__
+
+T = TypeVar("T")
+
+_CLIENT_FIELDS = ("client", "async_client", "root_client", "root_async_client")
+
+
+class ChatGLM(ChatOpenAI):
+    """Z.ai's GLM models, with tool-call arguments that stream as the model writes them.
+
+    A `ChatOpenAI`: its fields and methods mean here what they mean there, and it stands wherever
+    one stood. What GLM needs otherwise is done here.
+
+    Example:
+        ```python
+        from langchain_glm import ChatGLM
+
+        model = ChatGLM(model="glm-4.7")  # ZAI_API_KEY
+        for chunk in model.bind_tools([write_file]).stream("Write fib.py"):
+            print(chunk.tool_call_chunks)  # each fragment when it is on the socket
+        ```
+
+    Reasoning is in `additional_kwargs["reasoning_content"]` and, as a block of type `reasoning`,
+    in `content_blocks`.
+
+    A call that the model could not end (`finish_reason` is `length`, `sensitive`,
+    `network_error`, `model_context_window_exceeded` or `abort`) never runs, even where its JSON
+    is valid: it is in `invalid_tool_calls`, with its text as it came. Chunks that you add up
+    yourself cannot be kept from it: there LangChain closes the JSON of a cut call.
+
+    Raises:
+        langchain_glm.errors.GLMError: From every call; its subclasses say what happened, and
+            `.partial` holds what had arrived.
+    """
+
+    model_name: str = Field(default="glm-4.7", alias="model")
+    """Any model id; the server judges it."""
+
+    openai_api_key: SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None = Field(
+        alias="api_key", default=None
+    )
+    """The key, or a function (sync or async) that gives it; else `ZAI_API_KEY`, else
+    `ZHIPUAI_API_KEY`."""
+
+    endpoint: str = "zai"
+    """`zai`, `zai-coding`, `bigmodel` or `bigmodel-coding`; `base_url` goes before it.
+
+    The Coding Plan's keys work only on the `-coding` routes. `ZAI_BASE_URL`, if it is set, says
+    where `zai` is."""
+
+    tool_stream: bool | None = None
+    """Whether GLM sends tool-call arguments as it writes them, rather than whole after silence.
+
+    None means yes. Sent as `tool_stream: true` at the top level of the body, only when streaming
+    with tools. The effective value also stands in `model_kwargs["tool_stream"]`. It can be said
+    there and in `extra_body` too, and for one call by keyword or `bind`: the nearest to the call
+    wins, and this field over `extra_body` and `model_kwargs`. Documented for GLM-4.6 to 5.2;
+    other models ignore it. A server that refuses it needs `False`."""
+
+    include_raw_response: bool = False
+    """Whether messages keep the untouched text of each frame (of the whole body, in `invoke`).
+
+    A list of str in `additional_kwargs["raw_response"]`: a chunk holds its own, the merged
+    message all of them, in order. `langchain_glm.raw_deltas` reads them. The text enters traces,
+    caches and checkpoints."""
+
+    openai_proxy: str | None = None
+    """A proxy for all requests. Unlike `ChatOpenAI`'s not read from `OPENAI_PROXY`."""
+
+    stream_usage: bool | None = True
+    """Whether to ask for token counts in streams (`stream_options.include_usage`)."""
+
+    use_responses_api: bool | None = False
+    """GLM has no Responses API: only False is accepted."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _mirror_tool_stream(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        # ChatOpenAI refuses a field that is in `model_kwargs` too, and on reload (`load`,
+        # `configurable_fields`) it is: it is taken out before and put back after.
+        if not isinstance(values, Mapping):
+            return handler(values)
+        values = dict(values)
+        model_kwargs = dict(values.get("model_kwargs") or {})
+        said = model_kwargs.pop("tool_stream", None)
+        if said is not None:
+            values["model_kwargs"] = model_kwargs
+        model = handler(values)
+        model.model_kwargs = {**model.model_kwargs, "tool_stream": said}
+        model._show_tool_stream()
+        return model
+
+    @model_validator(mode="after")
+    def validate_environment(self) -> Self:
+        """Check the settings, find the key, and make the clients."""
+        if self.use_responses_api:
+            msg = "GLM has no Responses API: leave use_responses_api at False."
+            raise ValueError(msg)
+        if self.n is not None and self.n < 1:
+            msg = "n must be at least 1."
+            raise ValueError(msg)
+        if self.n is not None and self.n > 1 and self.streaming:
+            msg = "n must be 1 when streaming."
+            raise ValueError(msg)
+        if self.openai_proxy and (self.http_client or self.http_async_client):
+            msg = "Give either openai_proxy or http_client and http_async_client, not both."
+            raise ValueError(msg)
+        if self.openai_api_key is None:
+            self.openai_api_key = api_key_from_environment()
+        self._make_clients()
+        return self
+
+    @model_validator(mode="after")
+    def _set_glm_version(self) -> Self:
+        self._add_version("langchain-glm-zai", __version__)
+        return self
+
+    def _show_tool_stream(self) -> None:
+        self.model_kwargs = {**self.model_kwargs, "tool_stream": self._wants_tool_stream({})}
+
+    def _wants_tool_stream(self, call: Mapping[str, Any]) -> bool:
+        chosen = chosen_tool_stream(
+            call,
+            call.get("extra_body"),
+            {"tool_stream": self.tool_stream},
+            self.extra_body,
+            self.model_kwargs,
+        )
+        return True if chosen is None else chosen
+
+    def _make_clients(self) -> None:
+        sync_key, async_key = _resolve_sync_and_async_api_keys(self.openai_api_key)  # type: ignore[arg-type]
+        settings = ClientSettings(
+            base_url=resolve_base_url(self.openai_api_base, self.endpoint),
+            timeout=self.request_timeout,
+            organization=self.openai_organization,
+            default_headers=self.default_headers,
+            default_query=self.default_query,
+        )
+        http_client, http_async_client = self.http_client, self.http_async_client
+        if not (http_client and http_async_client):
+            shared = shared_http_clients(self.openai_proxy, self.http_socket_options)
+            http_client, http_async_client = (
+                http_client or shared[0],
+                http_async_client or shared[1],
+            )
+        if self._may_replace(self.client):
+            self.root_client = self.client = None
+            if sync_key is not None:  # an async function cannot give the key to a sync client
+                self.root_client = GLMClient(settings, api_key=sync_key, http_client=http_client)
+                self.client = self.root_client.chat.completions
+        if self._may_replace(self.async_client):
+            self.root_async_client = AsyncGLMClient(
+                settings, api_key=async_key, http_client=http_async_client
+            )
+            self.async_client = self.root_async_client.chat.completions
+
+    @staticmethod
+    def _may_replace(client: Any) -> bool:
+        # A client that the user passed stays. Ours is made anew: `configurable_fields` and
+        # `model_copy` hand over the old model's, with its URL and its key.
+        return client is None or isinstance(
+            getattr(client, "_client", None), (GLMClient, AsyncGLMClient)
+        )
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        copied = super().model_copy(update=update, deep=deep)
+        if update:
+            copied.__dict__.pop("_serialized", None)  # cached from the old fields, for tracing
+            copied._show_tool_stream()
+            copied._make_clients()
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        fields = {k: v for k, v in state["__dict__"].items() if k not in _CLIENT_FIELDS}
+        return {**state, "__dict__": fields}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__.update(dict.fromkeys(_CLIENT_FIELDS))
+        self._make_clients()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copied = type(self).__new__(type(self))
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
+    @override
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        messages = self._convert_input(input_).to_messages()
+        payload = super()._get_request_payload(messages, stop=stop, **kwargs)
+        return glm_request(payload, messages, tool_stream=self._wants_tool_stream(kwargs))
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        request = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": False})
+        return self._result(list(self._run(request, self._read_whole)))
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        request = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": False})
+        return self._result([item async for item in self._arun(request, self._read_whole)])
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        request = self._stream_request(messages, stop, **kwargs)
+        with closing(self._run(request, self._read_chunks)) as chunks:
+            for chunk in chunks:
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        request = self._stream_request(messages, stop, **kwargs)
+        async with aclosing(self._arun(request, self._read_chunks)) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def _stream_chat_model_events(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[MessagesData]:
+        """Give LangChain's v3 streams their events at first hand (core looks for this name)."""
+        request = self._stream_request(messages, stop, **kwargs)
+        with closing(self._run(request, self._read_events(run_manager))) as events:
+            yield from events
+
+    async def _astream_chat_model_events(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[MessagesData]:
+        """The async twin of `_stream_chat_model_events`."""
+        request = self._stream_request(messages, stop, **kwargs)
+        async with aclosing(self._arun(request, self._read_events(run_manager))) as events:
+            async for event in events:
+                yield event
+
+    # Chunks that core has merged, and what a cache held, are settled before anyone runs a call.
+
+    @override
+    def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return _settled(super()._generate_with_cache(*args, **kwargs))
+
+    @override
+    async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return _settled(await super()._agenerate_with_cache(*args, **kwargs))
+
+    @override
+    def _convert_cached_generations(self, cache_val: list[Any]) -> list[ChatGeneration]:
+        generations = super()._convert_cached_generations(cache_val)
+        return _settled(ChatResult(generations=generations)).generations
+
+    def _stream_request(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        kwargs["stream"] = True
+        if self._should_stream_usage(stream_usage, **kwargs):
+            kwargs["stream_options"] = {"include_usage": True}
+        request = self._get_request_payload(messages, stop=stop, **kwargs)
+        timeout = request.get("timeout", self.request_timeout)
+        return {**request, "timeout": read_timeout(timeout, self.stream_chunk_timeout)}
+
+    def _run(self, request: dict[str, Any], read: Any) -> Generator[Any, None, None]:
+        self._ensure_sync_client_available()
+        create = functools.partial(self.client.with_streaming_response.create, **_send(request))
+        return run(create, functools.partial(read, request["model"]), self.max_retries)
+
+    def _arun(self, request: dict[str, Any], read: Any) -> AsyncGenerator[Any, None]:
+        create = functools.partial(
+            self.async_client.with_streaming_response.create, **_send(request)
+        )
+        return arun(create, functools.partial(read, request["model"]), self.max_retries)
+
+    def _read_whole(self, model: str, response: Any) -> WholeReader:
+        return WholeReader(
+            model=model,
+            response=response,
+            headers=self._wanted_headers(response),
+            keep_raw=self.include_raw_response,
+        )
+
+    def _read_chunks(self, model: str, response: Any) -> StreamReader[ChatGenerationChunk]:
+        writer = ChunkWriter(headers=self._wanted_headers(response))
+        return self._read_stream(writer, model, response)
+
+    def _read_events(
+        self, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
+    ) -> Callable[[str, Any], StreamReader[MessagesData]]:
+        message_id = f"{LC_ID_PREFIX}-{run_manager.run_id}" if run_manager else None
+
+        def read(model: str, response: Any) -> StreamReader[MessagesData]:
+            writer = EventWriter(message_id, headers=self._wanted_headers(response))
+            return self._read_stream(writer, model, response)
+
+        return read
+
+    def _read_stream(self, writer: Writer[T], model: str, response: Any) -> StreamReader[T]:
+        return StreamReader(
+            writer,
+            model=model,
+            response=response,
+            keep_raw=self.include_raw_response,
+            silence=self.stream_chunk_timeout,
+        )
+
+    def _wanted_headers(self, response: Any) -> Mapping[str, str] | None:
+        return response.headers if self.include_response_headers else None
+
+    def _result(self, generations: list[ChatGeneration]) -> ChatResult:
+        metadata = generations[0].message.response_metadata
+        return ChatResult(
+            generations=generations,
+            llm_output={
+                "token_usage": metadata.get("token_usage"),
+                "model_name": metadata["model_name"],
+                "model_provider": PROVIDER,
+            },
+        )
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return "zai-chat"
+
+    @property
+    @override
+    def lc_secrets(self) -> dict[str, str]:
+        return {"openai_api_key": "ZAI_API_KEY"}
+
+    @classmethod
+    @override
+    def get_lc_namespace(cls) -> list[str]:
+        return ["langchain_glm", "chat_models"]
+
+
+def _send(request: dict[str, Any]) -> dict[str, Any]:
+    # All of the body travels in `extra_body`, which openai's client merges into the top level as
+    # it stands: `create()` knows no field of GLM's, and would rewrite the messages.
+    options = {name: request[name] for name in TRANSPORT_OPTIONS if name in request}
+    body = {name: value for name, value in request.items() if name not in TRANSPORT_OPTIONS}
+    fields = {"model": body["model"], "messages": [], "stream": body["stream"]}
+    return {**fields, **options, "extra_body": body}
+
+
+def _settled(result: ChatResult) -> ChatResult:
+    for generation in result.generations:
+        settle_calls(generation)
+    return result

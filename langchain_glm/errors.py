@@ -1,0 +1,418 @@
+"""What can go wrong, and the one place where it gets its type.
+
+Every class inherits openai's class and LangChain's, so that `except openai.RateLimitError`
+and `except ModelRateLimitError` both hold::
+
+    GLMError                           openai.APIError, ModelError
+    ├── GLMAuthenticationError         openai.AuthenticationError, ModelAuthenticationError
+    ├── GLMPermissionDeniedError       openai.PermissionDeniedError, ModelPermissionDeniedError
+    ├── GLMInvalidRequestError         openai.BadRequestError, ModelInvalidRequestError
+    │   ├── GLMContextOverflowError    ContextOverflowError
+    │   └── GLMContentFilterError
+    ├── GLMModelNotFoundError          openai.NotFoundError, ModelNotFoundError
+    ├── GLMRateLimitError         (r)  openai.RateLimitError, ModelRateLimitError
+    │   ├── GLMOverloadedError    (r)
+    │   └── GLMQuotaError
+    ├── GLMServerError            (r)  openai.InternalServerError, ModelAPIError
+    ├── GLMConnectionError        (r)  openai.APIConnectionError, ModelConnectionError
+    │   └── GLMStreamInterruptedError (r)
+    ├── GLMTimeoutError           (r)  openai.APITimeoutError, ModelTimeoutError
+    │   └── GLMStreamStalledError (r)  langchain_openai.StreamChunkTimeoutError, TimeoutError
+    └── GLMMalformedResponseError      openai.APIError, ModelAPIError
+        └── GLMMalformedStreamError (r)
+
+(r): `is_retryable`, the same request may succeed later. GLM's business code decides the class
+before the HTTP status does, because GLM sends 429 for an empty balance too. The text of an
+error never decides: it may be Chinese, and it changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import importlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import openai
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelRateLimitError,
+    ModelTimeoutError,
+)
+from langchain_core.messages import AIMessage
+from langchain_openai import StreamChunkTimeoutError
+
+_PREVIEW_CHARACTERS = 200
+
+
+class GLMError(openai.APIError, ModelError):
+    """Anything that a GLM endpoint, or the way to it, did wrong.
+
+    Attributes:
+        message: GLM's own text and what to do about it.
+        code: GLM's business code (`"1302"`), or the error code of another server; None without one.
+        request_id: The id that GLM gave the request, None when it gave none.
+        status_code: The HTTP status, None when no response arrived.
+        body: The decoded `error` object, or the raw text where it was no JSON.
+        partial: The message as far as it had arrived; None before the first fragment. Calls
+            that had not ended are in its `invalid_tool_calls`, with their text as it came.
+        retry_after: Seconds that the server asked to wait (`Retry-After`), None if it did not.
+    """
+
+    status_code: Any
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        request_id: str | None = None,
+        body: object | None = None,
+        request: Any = None,
+        response: Any = None,
+        partial: AIMessage | None = None,
+    ) -> None:
+        # The constructors of openai's classes want an HTTP response, which a connection that
+        # never opened does not have: their attributes are set here instead.
+        Exception.__init__(self, message)
+        self.message = message
+        self.code = code
+        self.param = None
+        self.type = None
+        self.body = body
+        self.partial = partial
+        self.request = request
+        self.status_code = None
+        self.retry_after: float | None = None
+        self.request_id = request_id
+        if response is not None:
+            self.response = response
+            self.status_code = response.status_code
+            self.retry_after = _retry_after(response.headers)
+            self.request_id = request_id or response.headers.get("x-request-id")
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the HTTP request: its headers hold the key, its streams do not travel."""
+        kept = ("code", "request_id", "body", "partial", "status_code", "retry_after")
+        return _restored, (type(self), self.message), {name: getattr(self, name) for name in kept}
+
+
+def _restored(cls: type[GLMError], message: str) -> GLMError:
+    return cls(message)
+
+
+class GLMAuthenticationError(GLMError, openai.AuthenticationError, ModelAuthenticationError):
+    """The key is missing, wrong or expired."""
+
+
+class GLMPermissionDeniedError(GLMError, openai.PermissionDeniedError, ModelPermissionDeniedError):
+    """The account or the plan does not allow this."""
+
+
+class GLMInvalidRequestError(GLMError, openai.BadRequestError, ModelInvalidRequestError):
+    """The server did not accept a parameter or a message."""
+
+
+class GLMContextOverflowError(GLMInvalidRequestError, ContextOverflowError):
+    """The prompt is longer than the model's context."""
+
+
+class GLMContentFilterError(GLMInvalidRequestError):
+    """The content policy refused the request."""
+
+
+class GLMModelNotFoundError(GLMError, openai.NotFoundError, ModelNotFoundError):
+    """The endpoint does not serve this model or this API."""
+
+
+class GLMRateLimitError(GLMError, openai.RateLimitError, ModelRateLimitError):
+    """Too many requests at once, or too fast."""
+
+    is_retryable = True
+
+
+class GLMOverloadedError(GLMRateLimitError):
+    """The model is busy; nothing is wrong with the request or the account."""
+
+
+class GLMQuotaError(GLMRateLimitError):
+    """The balance is exhausted, or a cap of the plan is reached: waiting a moment does not help."""
+
+    is_retryable = False
+
+
+class GLMServerError(GLMError, openai.InternalServerError, ModelAPIError):
+    """The server failed."""
+
+    is_retryable = True
+
+
+class GLMConnectionError(GLMError, openai.APIConnectionError, ModelConnectionError):
+    """No connection could be made, or it broke before the answer began."""
+
+    is_retryable = True
+
+
+class GLMStreamInterruptedError(GLMConnectionError):
+    """The stream ended early: the connection broke, or no finish reason came."""
+
+
+class GLMTimeoutError(GLMError, openai.APITimeoutError, ModelTimeoutError):
+    """No answer began in time."""
+
+    is_retryable = True
+
+
+class GLMStreamStalledError(GLMTimeoutError, StreamChunkTimeoutError):
+    """A stream stayed silent for longer than `stream_chunk_timeout` seconds.
+
+    Attributes:
+        timeout_s: That many seconds; 0.0 where the limit of the HTTP client was shorter.
+    """
+
+    timeout_s: float = 0.0
+    model_name: str | None = None
+    chunks_received: int = 0
+
+
+class GLMMalformedResponseError(GLMError, ModelAPIError):
+    """The answer is not a chat completion."""
+
+    is_retryable = False
+
+
+class GLMMalformedStreamError(GLMMalformedResponseError):
+    """A frame is broken, or the stream started again in the middle."""
+
+    is_retryable = True
+
+
+class _Row(NamedTuple):
+    codes: tuple[str, ...]
+    error: type[GLMError]
+    remedy: str
+
+
+# GLM's business codes: the error table of docs.z.ai, with what probes and recordings added
+# (1113 and 1210 as HTTP 429 and 400 are recorded; 1305 has been seen under HTTP 200).
+_CODES = (
+    _Row(
+        ("401", "1000", "1001", "1002", "1003", "1004"),
+        GLMAuthenticationError,
+        "Check the key (ZAI_API_KEY, or api_key=...): keys of Z.ai and of BigModel are not "
+        "interchangeable.",
+    ),
+    _Row(
+        ("1110", "1111", "1112", "1121", "1220", "1309", "1311", "1313"),
+        GLMPermissionDeniedError,
+        "The account or its plan does not allow this: look at its page on the platform.",
+    ),
+    _Row(
+        ("1113",),
+        GLMQuotaError,
+        'Recharge the account; a Coding Plan key needs endpoint="zai-coding" or "bigmodel-coding".',
+    ),
+    _Row(
+        ("1304", "1308", "1310"),
+        GLMQuotaError,
+        "A usage cap is reached; the text above names the time when it is lifted.",
+    ),
+    _Row(
+        ("1302", "1303"),
+        GLMRateLimitError,
+        "Send fewer requests at once, or set max_retries or a rate_limiter.",
+    ),
+    _Row(("1305", "1312"), GLMOverloadedError, "The model is busy: try again in a while."),
+    _Row(
+        ("1210", "1213", "1214", "1215", "1231"),
+        GLMInvalidRequestError,
+        "Change the request: the text above says which part of it was refused.",
+    ),
+    _Row(
+        ("1211", "1212", "1221", "1222"),
+        GLMModelNotFoundError,
+        "Check the model's name, and that this endpoint serves it.",
+    ),
+    _Row(("1261",), GLMContextOverflowError, "Shorten the conversation, or trim its messages."),
+    _Row(("1300", "1301"), GLMContentFilterError, "Rephrase what was asked."),
+    _Row(("500", "1120", "1200", "1230", "1234"), GLMServerError, "Try again in a while."),
+)
+_ROW_OF_CODE = {code: row for row in _CODES for code in row.codes}
+
+_STATUSES = {
+    401: _ROW_OF_CODE["1000"],
+    402: _Row((), GLMQuotaError, "Recharge the account."),
+    403: _ROW_OF_CODE["1110"],
+    404: _ROW_OF_CODE["1211"],
+    408: _ROW_OF_CODE["500"],
+    409: _ROW_OF_CODE["500"],
+    429: _ROW_OF_CODE["1302"],
+}
+_REFUSES_TOOL_STREAM = (
+    "This server does not take `tool_stream`: use ChatGLM(tool_stream=False, ...)."
+)
+
+
+def error_from_body(body: object, response: Any, *, request: Any = None) -> GLMError:
+    """Make the typed error of an `{"error": {...}}` object.
+
+    Args:
+        body: What the server sent: the decoded JSON (the whole object, or only what stands
+            under `error`), or the raw text where it is no JSON (a 502 can be an HTML page).
+        response: The HTTP response that it came with, under whatever status.
+        request: The HTTP request, where the response does not carry it.
+
+    Returns:
+        The error, not raised.
+    """
+    outer = body if isinstance(body, Mapping) else {}
+    error = outer.get("error", outer)
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    code = None if fields.get("code") is None else str(fields["code"])
+    row = _row(code, response.status_code)
+    text = str(fields.get("message") or "") or _preview(body)
+    remedy = _REFUSES_TOOL_STREAM if "tool_stream" in text else row.remedy
+    request_id = outer.get("request_id") or fields.get("request_id")
+    facts = [f"HTTP {response.status_code}"]
+    facts += [f"code {code}"] if code else []
+    facts += [f"request id {request_id}"] if request_id else []
+    return row.error(
+        f"{text} ({', '.join(facts)}). {remedy}",
+        code=code,
+        request_id=request_id,
+        body=error if error else body,
+        request=request or response.request,
+        response=response,
+    )
+
+
+def _row(code: str | None, status: int) -> _Row:
+    if code in _ROW_OF_CODE:
+        return _ROW_OF_CODE[code]
+    # vLLM and SGLang put the HTTP status that they mean into `code` when the stream has begun.
+    if code and code.isdecimal() and len(code) == len("500"):
+        status = int(code)
+    if status in _STATUSES:
+        return _STATUSES[status]
+    return _ROW_OF_CODE["1210" if 400 <= status < 500 else "500"]
+
+
+def malformed(text: str, *, because: str, response: Any = None) -> GLMMalformedResponseError:
+    """Make the error of an answer that is no chat completion, with a preview of it."""
+    return GLMMalformedResponseError(
+        f"The answer is not a chat completion: {because}. It begins: {_preview(text)}. "
+        "Check base_url: it has to end before /chat/completions.",
+        body=text[:_PREVIEW_CHARACTERS],
+        request=getattr(response, "request", None),
+        response=response,
+    )
+
+
+def _preview(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _PREVIEW_CHARACTERS else text[:_PREVIEW_CHARACTERS] + "…"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("retry-after")
+    if not value:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    date = email.utils.parsedate_tz(value)
+    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+
+
+def _classes_of_http_libraries(name: str) -> tuple[type[Exception], ...]:
+    """Find a class in each HTTP library that is there: openai 3 stands on httpx2, 2 on httpx."""
+    found = []
+    for library in ("httpx", "httpx2"):
+        with contextlib.suppress(ImportError):
+            found.append(getattr(importlib.import_module(library), name))
+    return tuple(found)
+
+
+_HTTP_TIMEOUTS = _classes_of_http_libraries("TimeoutException")
+HTTP_ERRORS = _classes_of_http_libraries("HTTPError") + _classes_of_http_libraries("StreamError")
+"""What the HTTP libraries raise while a body is read."""
+
+_UNTYPED: tuple[type[Exception], ...] = (openai.APIError, *HTTP_ERRORS)
+
+
+@contextlib.contextmanager
+def typed_errors(
+    *, began: Callable[[], bool], partial: Callable[[], AIMessage | None]
+) -> Iterator[None]:
+    """Turn every error of openai's client and of its HTTP library into a `GLMError`.
+
+    A plain context manager, so that `def` and `async def` use the same one.
+
+    Args:
+        began: Tells whether the body of the answer has begun to arrive.
+        partial: Gives what had arrived, for `GLMError.partial`.
+
+    Raises:
+        GLMError: In place of what was raised inside, which stays as its `__cause__`.
+    """
+    try:
+        yield
+    except GLMError as error:
+        error.partial = error.partial or partial()
+        raise
+    except _UNTYPED as error:
+        typed = _typed(error, began=began())
+        typed.partial = partial()
+        raise typed from error
+
+
+def _typed(error: Exception, *, began: bool) -> GLMError:
+    if isinstance(error, openai.APIStatusError):
+        return error_from_body(error.body, error.response)
+    request = getattr(error, "_request", None) or getattr(error, "request", None)
+    cause = error.__cause__ or error
+    detail = f"{type(cause).__name__}: {cause}".rstrip(": ")
+    timed_out = isinstance(error, (openai.APITimeoutError, *_HTTP_TIMEOUTS))
+    if timed_out and began:
+        return stalled(request=request)
+    if timed_out:
+        return GLMTimeoutError(
+            f"No answer began in time ({detail}). Raise timeout, or stream_chunk_timeout for a "
+            "stream.",
+            request=request,
+        )
+    if began:
+        return GLMStreamInterruptedError(
+            f"The connection broke in the middle of the answer ({detail}). What had arrived is "
+            "in .partial; send the request again.",
+            request=request,
+        )
+    return GLMConnectionError(
+        f"No connection to the server ({detail}). Check base_url, the network and its proxy.",
+        request=request,
+    )
+
+
+def stalled(seconds: float | None = None, *, request: Any = None) -> GLMStreamStalledError:
+    """Make the error of a stream that fell silent, for `seconds` where that is known."""
+    silence = f"for {seconds:g} s" if seconds else "for too long"
+    error = GLMStreamStalledError(
+        f"The stream stayed silent {silence}. Without `tool_stream` GLM says nothing while it "
+        "writes a call; otherwise raise stream_chunk_timeout (or timeout), or send the request "
+        "again. What had arrived is in .partial.",
+        request=request,
+    )
+    error.timeout_s = seconds or 0.0
+    return error
