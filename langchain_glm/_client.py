@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import inspect
 import itertools
 import os
 import random
@@ -34,7 +35,9 @@ from langchain_openai.chat_models._client_utils import (
     _resolve_socket_options,
     _should_bypass_socket_options_for_proxy_env,
 )
+from pydantic import SecretStr
 
+from langchain_glm._endpoints import usable_key
 from langchain_glm.errors import HTTP_ERRORS, GLMError, typed_errors
 
 T = TypeVar("T")
@@ -59,6 +62,37 @@ class ClientSettings(NamedTuple):
     organization: str | None
     default_headers: Mapping[str, str] | None
     default_query: Mapping[str, object] | None
+
+
+def sync_and_async_keys(key: Any) -> tuple[Any, Any]:
+    """Turn a model's key into what the sync and the async client take.
+
+    Args:
+        key: A `SecretStr`, or a function, sync or async, that gives the key for each request.
+
+    Returns:
+        The key as str, or as a function; None for the sync client where the function is async.
+
+    Raises:
+        GLMAuthenticationError: Here, or in a request: the key cannot be sent.
+    """
+    if isinstance(key, SecretStr):
+        value = usable_key(key.get_secret_value())
+        return value, value
+    if inspect.iscoroutinefunction(key) or inspect.iscoroutinefunction(type(key).__call__):
+
+        async def awaited() -> str:
+            return usable_key(await key())
+
+        return None, awaited
+
+    def called() -> str:
+        return usable_key(key())
+
+    async def called_in_thread() -> str:
+        return await asyncio.to_thread(called)
+
+    return called, called_in_thread
 
 
 class GLMClient(openai.OpenAI):

@@ -66,6 +66,21 @@ def api_key_from_environment() -> SecretStr:
     raise GLMAuthenticationError(msg)
 
 
+def usable_key(key: str) -> str:
+    """Strip a key, and refuse what no HTTP header can carry before a header quotes it.
+
+    Raises:
+        GLMAuthenticationError: The key is empty, or has a line end, a blank or a letter beyond
+            ASCII in it. The message does not show it.
+    """
+    key = key.strip()
+    if key and key.isascii() and key.isprintable() and " " not in key:
+        return key
+    problem = "holds characters that no HTTP header can carry" if key else "is empty"
+    msg = f"The API key {problem}: check ZAI_API_KEY, or api_key=..."
+    raise GLMAuthenticationError(msg)
+
+
 def is_own_host(base_url: str) -> bool:
     """Tell whether a base URL is on one of Z.ai's own hosts, which alone take GLM's wire."""
     return urlsplit(base_url).hostname in _OWN_HOSTS

@@ -23,7 +23,6 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.utils import LC_ID_PREFIX
 from langchain_openai import ChatOpenAI
-from langchain_openai.chat_models._client_utils import _resolve_sync_and_async_api_keys
 from langchain_protocol.protocol import MessagesData
 from pydantic import Field, ModelWrapValidatorHandler, SecretStr, model_validator
 from typing_extensions import Self, override
@@ -36,6 +35,7 @@ from langchain_glm._client import (
     read_timeout,
     run,
     shared_http_clients,
+    sync_and_async_keys,
 )
 from langchain_glm._endpoints import api_key_from_environment, resolve_base_url
 from langchain_glm._message import PROVIDER, ChunkWriter, EventWriter, settle_calls
@@ -172,7 +172,7 @@ class ChatGLM(ChatOpenAI):
         return True if chosen is None else chosen
 
     def _make_clients(self) -> None:
-        sync_key, async_key = _resolve_sync_and_async_api_keys(self.openai_api_key)  # type: ignore[arg-type]
+        sync_key, async_key = sync_and_async_keys(self.openai_api_key)
         settings = ClientSettings(
             base_url=resolve_base_url(self.openai_api_base, self.endpoint),
             timeout=self.request_timeout,
