@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## Watch arguments stream: against Z.ai with ZAI_API_KEY, el
 	@$(BIN)/langchain-glm probe
 
 test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded bodies in DIR)
-	$(BIN)/python -m pytest $(if $(RECORDINGS),--recordings $(RECORDINGS)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(if $(RECORDINGS),--recordings=$(RECORDINGS)) $(PYTEST_ARGS)
 
 check: $(VENV)/.test ## Format, lint, types and import direction, changing nothing
 	$(BIN)/ruff format --check .

@@ -104,7 +104,13 @@ class GLMClient(openai.OpenAI):
 
 
 class AsyncGLMClient(openai.AsyncOpenAI):
-    """The async twin of `GLMClient`."""
+    """The async twin of `GLMClient`.
+
+    Attributes:
+        streaming_unsaid: Whether the model that it was made for was not told `streaming`.
+    """
+
+    streaming_unsaid = True
 
     def __init__(self, settings: ClientSettings, **specific: Any) -> None:
         super().__init__(**_arguments(settings), **specific)
@@ -140,7 +146,10 @@ def shared_http_clients(
         openai_proxy=proxy,
     ):
         options = _resolve_socket_options(socket_options)
-    environment = tuple(sorted(urllib.request.getproxies().items()))
+    environment = (
+        *sorted(urllib.request.getproxies().items()),
+        *((name, os.environ.get(name, "")) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")),
+    )
     return _cached_http_clients(proxy, options, environment)
 
 
@@ -148,17 +157,20 @@ def shared_http_clients(
 def _cached_http_clients(
     proxy: str | None, options: tuple[Any, ...], environment: tuple[tuple[str, str], ...]
 ) -> tuple[openai.DefaultHttpxClient, openai.DefaultAsyncHttpxClient]:
-    del environment  # a part of the key: a client reads the proxies when it is made
+    del environment  # a part of the key: a client reads these variables when it is made
+    tls = functools.lru_cache(_httpx.create_ssl_context)  # takes 20 ms, and no loop owns it
 
     def make(client: Any, transport: Any) -> Any:
         if not (proxy or options):
-            return client()
+            return client(verify=tls())
         made = transport(
+            verify=tls(),
             proxy=_httpx.Proxy(proxy) if proxy else None,
             socket_options=list(options) or None,
             limits=_DEFAULT_CONNECTION_LIMITS,
         )
-        return client(mounts={"all://": made}) if proxy else client(transport=made)
+        where = {"mounts": {"all://": made}} if proxy else {"transport": made}
+        return client(verify=tls(), **where)
 
     return (
         _ProcessClients(functools.partial(make, openai.DefaultHttpxClient, _httpx.HTTPTransport)),
@@ -175,7 +187,6 @@ class _ProcessClients(openai.DefaultHttpxClient):
         super().__init__(transport=_httpx.BaseTransport())
         self._make = make
         self._real: dict[int, Any] = {}
-        self._lock = threading.Lock()
         weakref.finalize(self, _close_all, self._real)
 
     def send(self, request: Any, **options: Any) -> Any:
@@ -185,12 +196,10 @@ class _ProcessClients(openai.DefaultHttpxClient):
         _close_all(self._real)
 
     def _of_this_process(self) -> Any:
+        # No lock: a fork could leave it locked in the child. Two threads that come first make a
+        # client too many, which never opens a connection.
         pid = os.getpid()
-        if pid not in self._real:
-            with self._lock:
-                if pid not in self._real:
-                    self._real[pid] = self._make()
-        return self._real[pid]
+        return self._real.get(pid) or self._real.setdefault(pid, self._make())
 
 
 def _close_all(clients: dict[int, Any]) -> None:
@@ -250,6 +259,9 @@ class Reader(Protocol[T]):
 
     done: bool
 
+    def listen(self) -> None:
+        """Begin to wait for the next bytes."""
+
     def feed(self, data: bytes) -> list[T]:
         """Take the next bytes."""
 
@@ -263,7 +275,8 @@ class Reader(Protocol[T]):
 class _Attempt:
     """One try of a request: what `run` and `arun` have to remember of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, silence: float | None) -> None:
+        self._silence = silence
         self.reader: Reader[Any] | None = None
         self.delivered = False
 
@@ -271,6 +284,7 @@ class _Attempt:
         return typed_errors(
             began=lambda: self.reader is not None,
             partial=lambda: self.reader.partial() if self.reader else None,
+            silence=self._silence,
         )
 
 
@@ -298,7 +312,11 @@ class _Retries:
 
 
 def run(
-    send: Callable[[], Any], read: Callable[[Any], Reader[T]], max_retries: int | None
+    send: Callable[[], Any],
+    read: Callable[[Any], Reader[T]],
+    *,
+    max_retries: int | None,
+    silence: float | None = None,
 ) -> Generator[T, None, None]:
     """Send a request, again where that helps, and give out what its reader makes of the body.
 
@@ -306,24 +324,29 @@ def run(
         send: Makes the context manager of a streamed response (`with_streaming_response`).
         read: Makes the reader of a response.
         max_retries: How often to send it again at most, None for openai's default.
+        silence: The seconds after which the HTTP client gives up a silent body, for the error.
 
     Raises:
         GLMError: The request failed, or what had begun to arrive broke.
     """
     retries = _Retries(max_retries)
     while True:
-        attempt = _Attempt()
+        attempt = _Attempt(silence)
         try:
             with attempt.errors(), send() as response:
                 reader = attempt.reader = read(response.http_response)
                 body = response.iter_bytes()
                 for data in body:
-                    for item in reader.feed(data):
+                    items = reader.feed(data)
+                    last = [items.pop()] if reader.done else []
+                    for item in items:
                         attempt.delivered = True
                         yield item
-                    if reader.done:
+                    if last:
                         _drain(body, response.http_response)
+                        yield from last
                         return
+                    reader.listen()
                 yield from reader.close()
                 return
         except GLMError as error:
@@ -334,24 +357,32 @@ def run(
 
 
 async def arun(
-    send: Callable[[], Any], read: Callable[[Any], Reader[T]], max_retries: int | None
+    send: Callable[[], Any],
+    read: Callable[[Any], Reader[T]],
+    *,
+    max_retries: int | None,
+    silence: float | None = None,
 ) -> AsyncGenerator[T, None]:
     """The async twin of `run`."""
     retries = _Retries(max_retries)
     while True:
-        attempt = _Attempt()
+        attempt = _Attempt(silence)
         try:
             with attempt.errors():
                 async with send() as response:
                     reader = attempt.reader = read(response.http_response)
                     body = response.iter_bytes()
                     async for data in body:
-                        for item in reader.feed(data):
+                        items = reader.feed(data)
+                        last = [items.pop()] if reader.done else []
+                        for item in items:
                             attempt.delivered = True
                             yield item
-                        if reader.done:
+                        if last:
                             await _adrain(body)
+                            yield last[0]
                             return
+                        reader.listen()
                     for item in reader.close():
                         yield item
                     return
@@ -363,7 +394,9 @@ async def arun(
 
 
 # A connection can be used again only when its response has been read to the end. After the last
-# frame that is nearly always at hand; a server that holds the body open is not waited for.
+# frame that end is nearly always at hand, and it is read before the last item goes out: core's
+# sync v3 streams come back for nothing after it. A server that holds the body open is not waited
+# for beyond a bound.
 
 
 def _drain(body: Iterator[bytes], response: Any) -> None:
@@ -402,6 +435,6 @@ def _shut_down(response: Any) -> None:
 
 def read_timeout(timeout: Any, silence: float | None) -> openai.Timeout:
     """Bound the wait for each piece of a stream by `silence` seconds, too."""
-    limits = openai.Timeout(timeout)
+    limits = timeout if hasattr(timeout, "read") else openai.Timeout(timeout)
     read = min((s for s in (limits.read, silence) if s), default=None)
     return openai.Timeout(connect=limits.connect, read=read, write=limits.write, pool=limits.pool)

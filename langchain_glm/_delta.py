@@ -222,7 +222,7 @@ class Reply:
         if model := frame.get("model"):
             self.model = model
         if usage := frame.get("usage"):
-            self.usage = usage
+            self.usage = dict(usage)
         for field in _ENVELOPE_FIELDS:
             if value := frame.get(field):
                 self.envelope.setdefault(field, value)

@@ -27,7 +27,7 @@ _OWN_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
 
 
 def resolve_base_url(base_url: str | None, endpoint: str) -> str:
-    """Choose the base URL: the argument's, else the endpoint's.
+    """Choose the base URL: the argument, else the endpoint's.
 
     Args:
         base_url: A URL, or None.
@@ -35,10 +35,12 @@ def resolve_base_url(base_url: str | None, endpoint: str) -> str:
             is set.
 
     Raises:
-        ValueError: The endpoint is neither a known name nor a URL.
+        ValueError: The endpoint is neither a known name nor a URL, or the URL is none.
     """
-    if base_url:
-        return base_url
+    return _checked_url(base_url or _url_of(endpoint))
+
+
+def _url_of(endpoint: str) -> str:
     if endpoint == _DEFAULT:
         return os.environ.get(BASE_URL_VARIABLE) or ENDPOINTS[_DEFAULT]
     if endpoint in ENDPOINTS:
@@ -48,6 +50,14 @@ def resolve_base_url(base_url: str | None, endpoint: str) -> str:
     names = ", ".join(ENDPOINTS)
     msg = f"Unknown endpoint {endpoint!r}: use one of {names}, or a URL in base_url."
     raise ValueError(msg)
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = f"The base URL {url!r} does not begin with http:// or https:// and a host."
+        raise ValueError(msg)
+    return url
 
 
 def api_key_from_environment() -> SecretStr:

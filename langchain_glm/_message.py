@@ -19,6 +19,7 @@ from langchain_core.messages import (
     ToolCallChunk,
 )
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.block_translators import register_translator
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_protocol.protocol import MessagesData
 
@@ -38,21 +39,25 @@ away; this brings both back.
 
 def usage_metadata(usage: Mapping[str, Any]) -> UsageMetadata:
     """Translate GLM's token counts; `completion_tokens` includes the reasoning."""
-    prompt = usage.get("prompt_tokens") or 0
-    completion = usage.get("completion_tokens") or 0
+    prompt = _count(usage.get("prompt_tokens"))
+    completion = _count(usage.get("completion_tokens"))
     metadata: dict[str, Any] = {
         "input_tokens": prompt,
         "output_tokens": completion,
-        "total_tokens": usage.get("total_tokens") or prompt + completion,
+        "total_tokens": _count(usage.get("total_tokens")) or prompt + completion,
     }
     for field, names in _USAGE_DETAILS.items():
         source, details = names
         counts = usage.get(source) or {}
         # SGLang has `reasoning_tokens` at the top.
         found = {ours: counts.get(theirs, usage.get(theirs)) for theirs, ours in details.items()}
-        if known := {name: count for name, count in found.items() if count is not None}:
+        if known := {name: _count(n) for name, n in found.items() if n is not None}:
             metadata[field] = known
     return cast("UsageMetadata", metadata)
+
+
+def _count(tokens: Any) -> int:
+    return int(tokens) if isinstance(tokens, int | float) or str(tokens).isdecimal() else 0
 
 
 _USAGE_DETAILS = {
@@ -117,7 +122,7 @@ def settle_calls(generation: ChatGeneration) -> None:
             block
             for block in message.content
             if isinstance(block, str)
-            or block.get("type") != "tool_call"
+            or block.get("type") not in {"tool_call", "tool_call_chunk"}
             or block.get("id") in runnable
         ]
 
@@ -156,15 +161,18 @@ class ChunkWriter:
         chunks carry.
         """
         named = reply.end()
-        chunk = _chunk(
-            tool_call_chunks=[_call_chunk(call) for call in named],
+        chunks = [_chunk(tool_call_chunks=[_call_chunk(call) for call in named])] if named else []
+        last = _chunk(
             usage_metadata=usage_metadata(reply.usage) if reply.usage else None,
             chunk_position="last",
         )
         verdicts = reply.verdicts()
         if any(verdict.problem for verdict in verdicts):
-            chunk.additional_kwargs[SETTLED_CALLS] = _sorted_calls(verdicts)
-        return [self._generation(chunk, answer_metadata(reply))]
+            last.additional_kwargs[SETTLED_CALLS] = _sorted_calls(verdicts)
+        return [
+            *(self._generation(chunk, {}) for chunk in chunks),
+            self._generation(last, answer_metadata(reply)),
+        ]
 
     def _generation(self, message: AIMessageChunk, info: dict[str, Any]) -> ChatGenerationChunk:
         info, self._first_info = {**self._first_info, **info}, {}
@@ -214,8 +222,8 @@ class EventWriter:
         reply.end()
         events: list[Any] = [] if self._wire else [self._message_start()]
         ends: dict[int | str, Any] = {
-            "reasoning": {"type": "reasoning", "reasoning": reply.reasoning},
-            "text": {"type": "text", "text": reply.text},
+            "reasoning": _reasoning_block(reply.reasoning),
+            "text": _text_block(reply.text),
         }
         for verdict in reply.verdicts():
             block = _invalid_call(verdict) if verdict.problem else _tool_call(verdict)
@@ -263,6 +271,39 @@ class EventWriter:
         if additional:
             event["additional_kwargs"] = additional
         return event
+
+
+def _reasoning_block(reasoning: str) -> dict[str, Any]:
+    return {"type": "reasoning", "reasoning": reasoning, "index": "lc_rs_0"}
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "index": "lc_txt_0"}
+
+
+def _chunk_blocks(chunk: AIMessageChunk) -> list[Any]:
+    """Translate a chunk for `content_blocks`.
+
+    Core's own translation numbers reasoning and text from 0, as calls are numbered, and under
+    output_version="v1" its merge then fuses a call with the reasoning; LangChain's `lc_` indexes
+    keep them apart.
+    """
+    if not isinstance(chunk.content, str):
+        raise NotImplementedError  # core's word for "translate it yourself"
+    reasoning = chunk.additional_kwargs.get("reasoning_content")
+    blocks: list[Any] = [_reasoning_block(reasoning)] if reasoning else []
+    if chunk.content:
+        blocks.append(_text_block(chunk.content))
+    if chunk.chunk_position == "last":
+        return blocks + [dict(call) for call in chunk.tool_calls]
+    return blocks + [{**call, "type": "tool_call_chunk"} for call in chunk.tool_call_chunks]
+
+
+def _message_blocks(message: AIMessage) -> list[Any]:
+    raise NotImplementedError  # core's own translation is right for whole messages
+
+
+register_translator(PROVIDER, _message_blocks, _chunk_blocks)
 
 
 def _chunk(**fields: Any) -> AIMessageChunk:

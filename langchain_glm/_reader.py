@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DONE = b"[DONE]"
+# What reading a frame raises when a field is of another type than GLM's.
+_WRONG_SHAPE = (AttributeError, KeyError, IndexError, TypeError, ValueError)
 
 
 class Writer(Protocol[T]):
@@ -74,10 +76,16 @@ class StreamReader(Generic[T]):
         self._writer = writer
         self._reply = Reply(model)
         self._response = response
-        self._keep_raw = keep_raw
-        self._silence = silence
+        self._frames: list[str] | None = [] if keep_raw else None
+        self._first_frame = ""  # for the error, should none carry an answer
+        self._longest_silence = silence
+        self._silence = 0.0  # seconds spent waiting since the last frame
+        self._listening_since = time.monotonic()
         self._decoder = SSEDecoder()
-        self._last_frame = time.monotonic()
+
+    def listen(self) -> None:
+        """Begin to wait for the next bytes: what the caller did before is no silence."""
+        self._listening_since = time.monotonic()
 
     def feed(self, data: bytes) -> list[T]:
         """Take the next bytes of the body.
@@ -113,8 +121,10 @@ class StreamReader(Generic[T]):
         return written + self._end()
 
     def partial(self) -> AIMessage | None:
-        """Make the message of what has arrived, None before the first frame with a choice."""
-        return to_message(self._reply, ended=False) if self._reply.has_choices else None
+        """Make the message of what has arrived, None before the first frame that says anything."""
+        if not (self._reply.has_choices or self._frames):
+            return None
+        return to_message(self._reply, raw=self._frames or (), ended=False)
 
     def _take(self, event: bytes) -> list[T]:
         if self.done:
@@ -138,11 +148,17 @@ class StreamReader(Generic[T]):
         frame, text = self._decode(event, stray=stray)
         if frame.get("error") or ("choices" not in frame and "code" in frame):
             raise error_from_body(frame, self._response)
-        if self._keep_raw:
+        self._first_frame = self._first_frame or text
+        if self._frames is not None:
             self._writer.keep(text)
-        return self._writer.write(self._reply.read(frame))
+        try:
+            return self._writer.write(self._reply.read(frame))
+        except _WRONG_SHAPE as error:
+            raise self._broken(event, f"{type(error).__name__}: {error}", stray=stray) from error
 
     def _decode(self, event: bytes, *, stray: bool) -> tuple[dict[str, Any], str]:
+        if self._frames is not None:
+            self._frames.append(event.decode(errors="replace"))
         try:
             text = event.decode()
             frame = json.loads(text)
@@ -165,9 +181,10 @@ class StreamReader(Generic[T]):
         )
 
     def _end(self, *, finished: bool = False) -> list[T]:
-        if not self._reply.has_choices:
-            raise malformed("", because="no frame had any choices", response=self._response)
-        if not finished and self._reply.finish_reason is None:
+        if not self._reply.has_choices and (self._first_frame or finished):
+            because = "no frame had any choices"
+            raise malformed(self._first_frame, because=because, response=self._response)
+        if self._reply.finish_reason is None and not finished:
             raise self._interrupted()
         self.done = True
         written = self._writer.finish(self._reply)
@@ -185,17 +202,18 @@ class StreamReader(Generic[T]):
     def _watch_silence(self, *, heard: bool) -> None:
         # The HTTP client's read timeout covers a silent socket; this covers one that only sends
         # comments to stay open.
-        now = time.monotonic()
-        if heard:
-            self._last_frame = now
-        elif self._silence and now - self._last_frame > self._silence:
-            raise stalled(self._silence, request=self._response.request)
+        self._silence = 0.0 if heard else self._silence + time.monotonic() - self._listening_since
+        if self._longest_silence and self._silence > self._longest_silence:
+            raise stalled(self._longest_silence, request=self._response.request)
 
 
 class WholeReader:
     """Reads the body of an answer that comes whole; `close` returns its generations."""
 
     done = False
+
+    def listen(self) -> None:
+        """Silence is the HTTP client's to judge."""
 
     def __init__(
         self,
@@ -235,7 +253,12 @@ class WholeReader:
         if not body.get("choices"):
             raise malformed(text, because="it has no choices", response=self._response)
         raw = (text,) if self._keep_raw else ()
-        return [self._generation({**body, "choices": [choice]}, raw) for choice in body["choices"]]
+        try:
+            wholes = [{**body, "choices": [choice]} for choice in body["choices"]]
+            return [self._generation(whole, raw) for whole in wholes]
+        except _WRONG_SHAPE as error:
+            because = f"{type(error).__name__}: {error}"
+            raise malformed(text, because=because, response=self._response) from error
 
     def partial(self) -> None:
         """Nothing: half of a body is no message."""

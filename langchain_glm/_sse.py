@@ -66,6 +66,9 @@ class SSEDecoder:
         """End the stream and give out the event that it cut short, if there is one."""
         last = b"".join(self._pieces)
         self._pieces.clear()
+        # The beginning of a field's name says nothing: it was cut off, and is no stray line.
+        if any(field.startswith(last) for field in (b"data", *_IGNORED_FIELDS)):
+            last = b""
         return self._events([last, b""] if last else [b""])
 
     def _events(self, lines: list[bytes]) -> list[bytes]:

@@ -14,17 +14,18 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing, closing
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
+from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.utils import LC_ID_PREFIX
 from langchain_openai import ChatOpenAI
 from langchain_protocol.protocol import MessagesData
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, model_validator
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, SecretStr, model_validator
 from typing_extensions import Self, override
 
 from langchain_glm._client import (
@@ -76,6 +77,9 @@ class ChatGLM(ChatOpenAI):
             `.partial` holds what had arrived.
     """
 
+    # A validation error would else show the input, and so the key.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     model_name: str = Field(default="glm-4.7", alias="model")
     """Any model id; the server judges it."""
 
@@ -95,7 +99,8 @@ class ChatGLM(ChatOpenAI):
     """Whether GLM sends tool-call arguments as it writes them, rather than whole after silence.
 
     None means yes. Sent as `tool_stream: true` at the top level of the body, only when streaming
-    with tools. The effective value also stands in `model_kwargs["tool_stream"]`. It can be said
+    with tools. The effective value also stands in `model_kwargs["tool_stream"]`, and counts as said
+    there when the model is copied. It can be said
     there and in `extra_body` too, and for one call by keyword or `bind`: the nearest to the call
     wins, and this field over `extra_body` and `model_kwargs`. Documented for GLM-4.6 to 5.2;
     other models ignore it. A server that refuses it needs `False`."""
@@ -126,8 +131,13 @@ class ChatGLM(ChatOpenAI):
         values = dict(values)
         model_kwargs = dict(values.get("model_kwargs") or {})
         said = model_kwargs.pop("tool_stream", None)
-        if said is not None:
+        if "model_kwargs" in values:
             values["model_kwargs"] = model_kwargs
+        rebuilt = values.get("root_async_client")
+        if values.get("streaming") is False and getattr(rebuilt, "streaming_unsaid", False):
+            # `configurable_fields` hands over every field of a model as if it had been said, and
+            # `streaming=False`, said, keeps LangChain from streaming at all.
+            del values["streaming"]
         model = handler(values)
         model.model_kwargs = {**model.model_kwargs, "tool_stream": said}
         model._show_tool_stream()
@@ -187,33 +197,42 @@ class ChatGLM(ChatOpenAI):
                 http_client or shared[0],
                 http_async_client or shared[1],
             )
-        if self._may_replace(self.client):
+        if self.client is None or _is_ours(self.client):
             self.root_client = self.client = None
             if sync_key is not None:  # an async function cannot give the key to a sync client
                 self.root_client = GLMClient(settings, api_key=sync_key, http_client=http_client)
                 self.client = self.root_client.chat.completions
-        if self._may_replace(self.async_client):
+        if self.async_client is None or _is_ours(self.async_client):
             self.root_async_client = AsyncGLMClient(
                 settings, api_key=async_key, http_client=http_async_client
             )
+            self.root_async_client.streaming_unsaid = "streaming" not in self.model_fields_set
             self.async_client = self.root_async_client.chat.completions
-
-    @staticmethod
-    def _may_replace(client: Any) -> bool:
-        # A client that the user passed stays. Ours is made anew: `configurable_fields` and
-        # `model_copy` hand over the old model's, with its URL and its key.
-        return client is None or isinstance(
-            getattr(client, "_client", None), (GLMClient, AsyncGLMClient)
-        )
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        copied = super().model_copy(update=update, deep=deep)
-        if update:
-            copied.__dict__.pop("_serialized", None)  # cached from the old fields, for tracing
-            copied._show_tool_stream()
-            copied._make_clients()
-        return copied
+        # pydantic's own takes no aliases and validates nothing; a new key or URL would be kept
+        # in a field while the old model's clients go on with the old ones.
+        copied = copy.deepcopy(self) if deep else super().model_copy()
+        if not update:
+            return copied
+        said = {
+            name: value
+            for name, value in copied
+            if name in copied.model_fields_set and not _is_ours(value)
+        }
+        new = {_FIELD_NAMES.get(name, name): value for name, value in update.items()}
+        return type(self)(**{**said, **new})
+
+    @override
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        # `Serializable` lets the parent's `lc_secrets` go over ours, and a loaded model would
+        # send the key of OPENAI_API_KEY.
+        serialized: Any = super().to_json()
+        key = serialized.get("kwargs", {}).get("openai_api_key")
+        if isinstance(key, dict) and key.get("type") == "secret":
+            key["id"] = list(self.lc_secrets.values())
+        return cast("SerializedConstructor | SerializedNotImplemented", serialized)
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
@@ -237,6 +256,10 @@ class ChatGLM(ChatOpenAI):
         messages = self._convert_input(input_).to_messages()
         payload = super()._get_request_payload(messages, stop=stop, **kwargs)
         return glm_request(payload, messages, tool_stream=self._wants_tool_stream(kwargs))
+
+    @override
+    def _use_responses_api(self, payload: dict[str, Any]) -> bool:
+        return False
 
     @override
     def _generate(
@@ -348,13 +371,17 @@ class ChatGLM(ChatOpenAI):
     def _run(self, request: dict[str, Any], read: Any) -> Generator[Any, None, None]:
         self._ensure_sync_client_available()
         create = functools.partial(self.client.with_streaming_response.create, **_send(request))
-        return run(create, functools.partial(read, request["model"]), self.max_retries)
+        return run(create, functools.partial(read, request["model"]), **self._limits(request))
 
     def _arun(self, request: dict[str, Any], read: Any) -> AsyncGenerator[Any, None]:
         create = functools.partial(
             self.async_client.with_streaming_response.create, **_send(request)
         )
-        return arun(create, functools.partial(read, request["model"]), self.max_retries)
+        return arun(create, functools.partial(read, request["model"]), **self._limits(request))
+
+    def _limits(self, request: dict[str, Any]) -> dict[str, Any]:
+        silence = getattr(request.get("timeout"), "read", None)
+        return {"max_retries": self.max_retries, "silence": silence}
 
     def _read_whole(self, model: str, response: Any) -> WholeReader:
         return WholeReader(
@@ -396,7 +423,7 @@ class ChatGLM(ChatOpenAI):
         return ChatResult(
             generations=generations,
             llm_output={
-                "token_usage": metadata.get("token_usage"),
+                **{key: metadata[key] for key in ("token_usage",) if key in metadata},
                 "model_name": metadata["model_name"],
                 "model_provider": PROVIDER,
             },
@@ -419,7 +446,11 @@ class ChatGLM(ChatOpenAI):
     @classmethod
     @override
     def get_lc_namespace(cls) -> list[str]:
-        return ["langchain_glm", "chat_models"]
+        return cls.__module__.split(".")
+
+
+# pydantic's `model_copy` knows no aliases.
+_FIELD_NAMES = {field.alias: name for name, field in ChatGLM.model_fields.items() if field.alias}
 
 
 def _send(request: dict[str, Any]) -> dict[str, Any]:
@@ -429,6 +460,17 @@ def _send(request: dict[str, Any]) -> dict[str, Any]:
     body = {name: value for name, value in request.items() if name not in TRANSPORT_OPTIONS}
     fields = {"model": body["model"], "messages": [], "stream": body["stream"]}
     return {**fields, **options, "extra_body": body}
+
+
+def _is_ours(client: Any) -> bool:
+    # A client that the user passed stays. Ours is made anew: `configurable_fields` hands over
+    # the old model's, with its URL and its key.
+    root = (
+        client
+        if isinstance(client, GLMClient | AsyncGLMClient)
+        else getattr(client, "_client", None)
+    )
+    return isinstance(root, GLMClient | AsyncGLMClient)
 
 
 def _settled(result: ChatResult) -> ChatResult:

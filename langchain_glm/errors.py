@@ -31,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import importlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -106,8 +107,8 @@ class GLMError(openai.APIError, ModelError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the HTTP request: its headers hold the key, its streams do not travel."""
-        kept = ("code", "request_id", "body", "partial", "status_code", "retry_after")
-        return _restored, (type(self), self.message), {name: getattr(self, name) for name in kept}
+        kept = {k: v for k, v in vars(self).items() if k not in {"request", "response"}}
+        return _restored, (type(self), self.message), kept
 
 
 def _restored(cls: type[GLMError], message: str) -> GLMError:
@@ -180,7 +181,9 @@ class GLMStreamStalledError(GLMTimeoutError, StreamChunkTimeoutError):
     """A stream stayed silent for longer than `stream_chunk_timeout` seconds.
 
     Attributes:
-        timeout_s: That many seconds; 0.0 where the limit of the HTTP client was shorter.
+        timeout_s: That many seconds, or those of `timeout` where it was shorter.
+        model_name: Always None: only there because `StreamChunkTimeoutError` has it.
+        chunks_received: Always 0, likewise; `partial` holds what was received.
     """
 
     timeout_s: float = 0.0
@@ -283,7 +286,7 @@ def error_from_body(body: object, response: Any, *, request: Any = None) -> GLME
     fields = error if isinstance(error, Mapping) else {"message": error}
     code = None if fields.get("code") is None else str(fields["code"])
     row = _row(code, response.status_code)
-    text = str(fields.get("message") or "") or _preview(body)
+    text = str(fields.get("message") or "") or (_preview(body) if body else "No text")
     remedy = _REFUSES_TOOL_STREAM if "tool_stream" in text else row.remedy
     request_id = outer.get("request_id") or fields.get("request_id")
     facts = [f"HTTP {response.status_code}"]
@@ -307,7 +310,7 @@ def _row(code: str | None, status: int) -> _Row:
         status = int(code)
     if status in _STATUSES:
         return _STATUSES[status]
-    return _ROW_OF_CODE["1210" if 400 <= status < 500 else "500"]
+    return _ROW_OF_CODE["1210" if 300 <= status < 500 else "500"]
 
 
 def malformed(text: str, *, because: str, response: Any = None) -> GLMMalformedResponseError:
@@ -354,7 +357,10 @@ _UNTYPED: tuple[type[Exception], ...] = (openai.APIError, *HTTP_ERRORS)
 
 @contextlib.contextmanager
 def typed_errors(
-    *, began: Callable[[], bool], partial: Callable[[], AIMessage | None]
+    *,
+    began: Callable[[], bool],
+    partial: Callable[[], AIMessage | None],
+    silence: float | None = None,
 ) -> Iterator[None]:
     """Turn every error of openai's client and of its HTTP library into a `GLMError`.
 
@@ -363,6 +369,7 @@ def typed_errors(
     Args:
         began: Tells whether the body of the answer has begun to arrive.
         partial: Gives what had arrived, for `GLMError.partial`.
+        silence: The seconds after which the HTTP client gives up a silent body.
 
     Raises:
         GLMError: In place of what was raised inside, which stays as its `__cause__`.
@@ -373,20 +380,20 @@ def typed_errors(
         error.partial = error.partial or partial()
         raise
     except _UNTYPED as error:
-        typed = _typed(error, began=began())
+        typed = _typed(error, began=began(), silence=silence)
         typed.partial = partial()
         raise typed from error
 
 
-def _typed(error: Exception, *, began: bool) -> GLMError:
+def _typed(error: Exception, *, began: bool, silence: float | None) -> GLMError:
     if isinstance(error, openai.APIStatusError):
-        return error_from_body(error.body, error.response)
+        return error_from_body(_whole_body(error), error.response)
     request = getattr(error, "_request", None) or getattr(error, "request", None)
     cause = error.__cause__ or error
     detail = f"{type(cause).__name__}: {cause}".rstrip(": ")
     timed_out = isinstance(error, (openai.APITimeoutError, *_HTTP_TIMEOUTS))
     if timed_out and began:
-        return stalled(request=request)
+        return stalled(silence, request=request)
     if timed_out:
         return GLMTimeoutError(
             f"No answer began in time ({detail}). Raise timeout, or stream_chunk_timeout for a "
@@ -403,6 +410,14 @@ def _typed(error: Exception, *, began: bool) -> GLMError:
         f"No connection to the server ({detail}). Check base_url, the network and its proxy.",
         request=request,
     )
+
+
+def _whole_body(error: openai.APIStatusError) -> object:
+    # openai's client keeps what stands under `error`; the request id stands beside it.
+    try:
+        return json.loads(error.response.text)
+    except ValueError:
+        return error.body
 
 
 def stalled(seconds: float | None = None, *, request: Any = None) -> GLMStreamStalledError:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from recordings import pytest_addoption, pytest_report_header
+
+__all__ = ["pytest_addoption", "pytest_report_header"]
 
 _FOREIGN = ("OPENAI_", "ZAI_", "ZHIPUAI_", "LANGSMITH_", "LANGCHAIN_")
 
