@@ -7,11 +7,12 @@ of one event of a stream, or a whole answer: both carry `choices[0]`, with a `de
 Servers disagree about tool calls (WIRE: "seen in recordings or reported"), so they are repaired
 here, before anything is assembled. Which call a fragment belongs to:
 
-1. By `index`, where it is given and not -1. A new `id` on a used index opens a new call only if
-   it brings a name and the call there is over: its arguments are complete JSON, or it has none
-   and the name is another.
+1. By `index`, where it is given and not -1. On a used index a name opens a new call if the call
+   there is over: with a new `id`, when its arguments are complete JSON, or it has none and the
+   name is another; without an `id`, when its arguments are complete JSON and either the name is
+   another or more arguments come with it.
 2. Without an index, by `id` where that call is known; a new `id` with a name opens the next
-   call, and so does a name alone once the last call's arguments are complete JSON.
+   call, and so does a name alone in the second case of rule 1.
 3. Otherwise the last call goes on.
 
 The first `id` and the first name of a call stay. A fragment that repeats the whole of arguments
@@ -245,7 +246,7 @@ class Reply:
 
     def _read_choice(self, choice: Mapping[str, Any]) -> Delta:
         if (reason := choice.get("finish_reason")) and not self.was_cut:
-            self.finish_reason = reason
+            self.finish_reason = str(reason)
         delta = choice.get("delta") or choice.get("message") or {}
         # Z.ai and SGLang say `reasoning_content`, vLLM and OpenRouter `reasoning`.
         reasoning = _as_text(delta.get("reasoning_content") or delta.get("reasoning"))
@@ -259,15 +260,23 @@ class Reply:
         return Delta(reasoning, text, self._read_calls(calls) if calls else (), logprobs)
 
     def _read_calls(self, raw_calls: Sequence[Mapping[str, Any]]) -> list[CallDelta]:
-        deltas = (self._read_call(raw) for raw in raw_calls if raw)
-        return [delta for delta in deltas if delta.id or delta.name or delta.arguments]
+        # One piece for each call: core's merge wants no index twice in a chunk.
+        pieces: dict[int, CallDelta] = {}
+        for raw in raw_calls:
+            piece = self._read_call(raw or {})
+            if piece is not None:
+                known = pieces.get(piece.position)
+                pieces[piece.position] = _joined(known, piece) if known else piece
+        return list(pieces.values())
 
-    def _read_call(self, raw: Mapping[str, Any]) -> CallDelta:
+    def _read_call(self, raw: Mapping[str, Any]) -> CallDelta | None:
         function = raw.get("function") or {}
         wire_index = _as_index(raw.get("index"))
         id_ = _as_id(raw.get("id"))
         name = function.get("name") or ""
         fragment = _as_arguments(function.get("arguments"))
+        if not (id_ or name or fragment):
+            return None
         call = self._place(wire_index, id_, name, fragment)
         call.calls_then = len(self.calls)
         new_id = id_ if call.id is None else None
@@ -277,18 +286,20 @@ class Reply:
         new_name = name if not call.name else ""
         call.name = call.name or name
         kept = call.append(fragment) if fragment else False
+        if not (new_id or new_name or kept):
+            return None
         return CallDelta(call.index, new_id, new_name or None, fragment if kept else "")
 
     def _place(self, wire_index: int | None, id_: str | None, name: str, fragment: str) -> Call:
         if wire_index is not None:
             call = self._by_index.get(wire_index)
-            if call is None or (name and id_ not in {None, call.id} and _is_over(call, name)):
-                call = self._open(wire_index)
-            return call
+            goes_on = call and not (name and _is_another(call, id_, name, fragment))
+            return call if call and goes_on else self._open(wire_index)
         if id_ in self._by_id:
             return self._by_id[id_]
-        if self.calls and not (name and (id_ or _is_another(self.calls[-1], fragment))):
-            return self.calls[-1]
+        last = self.calls[-1] if self.calls else None
+        if last and not (name and (id_ or _is_another(last, id_, name, fragment))):
+            return last
         return self._open(len(self.calls))
 
     def _open(self, wire_index: int) -> Call:
@@ -335,12 +346,22 @@ RAW_RESPONSE = "raw_response"
 """Where a message keeps the text of its frames: a list of str in `additional_kwargs`."""
 
 
-def _is_over(call: Call, next_name: str) -> bool:
-    return call.is_complete() or (call.is_blank and bool(call.name) and call.name != next_name)
+def _is_another(call: Call, id_: str | None, name: str, fragment: str) -> bool:
+    if id_ == call.id and id_ is not None:
+        return False
+    if id_ is not None:
+        return call.is_complete() or (call.is_blank and call.name not in {"", name})
+    more = fragment.strip() and fragment != call.arguments
+    return call.is_complete() and bool(name != call.name or more)
 
 
-def _is_another(last: Call, fragment: str) -> bool:
-    return last.is_complete() and fragment != last.arguments
+def _joined(piece: CallDelta, more: CallDelta) -> CallDelta:
+    return CallDelta(
+        piece.position,
+        piece.id or more.id,
+        piece.name or more.name,
+        piece.arguments + more.arguments,
+    )
 
 
 def _as_index(value: object) -> int | None:

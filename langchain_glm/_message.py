@@ -8,6 +8,7 @@ because core's own view of a chunk with text and call fragments drops the fragme
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -48,7 +49,8 @@ def usage_metadata(usage: Mapping[str, Any]) -> UsageMetadata:
     }
     for field, names in _USAGE_DETAILS.items():
         source, details = names
-        counts = usage.get(source) or {}
+        counts = usage.get(source)
+        counts = counts if isinstance(counts, Mapping) else {}
         # SGLang has `reasoning_tokens` at the top.
         found = {ours: counts.get(theirs, usage.get(theirs)) for theirs, ours in details.items()}
         if known := {name: _count(n) for name, n in found.items() if n is not None}:
@@ -57,7 +59,9 @@ def usage_metadata(usage: Mapping[str, Any]) -> UsageMetadata:
 
 
 def _count(tokens: Any) -> int:
-    return int(tokens) if isinstance(tokens, int | float) or str(tokens).isdecimal() else 0
+    with contextlib.suppress(TypeError, ValueError, OverflowError):  # "many", NaN, infinity
+        return int(tokens)
+    return 0
 
 
 _USAGE_DETAILS = {
@@ -145,13 +149,13 @@ class ChunkWriter:
     def write(self, delta: Delta) -> list[ChatGenerationChunk]:
         """Write a frame."""
         info = {"logprobs": delta.logprobs} if delta.logprobs else {}
-        chunks = []
+        chunks: list[dict[str, Any]] = []
         if delta.reasoning:
-            chunks.append(_chunk(additional_kwargs={"reasoning_content": delta.reasoning}))
+            chunks.append({"additional_kwargs": {"reasoning_content": delta.reasoning}})
         if delta.text:
-            chunks.append(_chunk(content=delta.text))
+            chunks.append({"content": delta.text})
         if delta.calls:
-            chunks.append(_chunk(tool_call_chunks=[_call_chunk(call) for call in delta.calls]))
+            chunks.append({"tool_call_chunks": [_call_chunk(call) for call in delta.calls]})
         return [self._generation(chunk, info if not n else {}) for n, chunk in enumerate(chunks)]
 
     def finish(self, reply: Reply) -> list[ChatGenerationChunk]:
@@ -160,24 +164,32 @@ class ChunkWriter:
         Everything stands on this one chunk, because core's merge concatenates a string that two
         chunks carry.
         """
-        named = reply.end()
-        chunks = [_chunk(tool_call_chunks=[_call_chunk(call) for call in named])] if named else []
-        last = _chunk(
-            usage_metadata=usage_metadata(reply.usage) if reply.usage else None,
-            chunk_position="last",
-        )
+        chunks: list[dict[str, Any]] = []
+        if named := reply.end():
+            chunks.append({"tool_call_chunks": [_call_chunk(call) for call in named]})
+        last: dict[str, Any] = {"chunk_position": "last"}
+        if reply.usage:
+            last["usage_metadata"] = usage_metadata(reply.usage)
         verdicts = reply.verdicts()
         if any(verdict.problem for verdict in verdicts):
-            last.additional_kwargs[SETTLED_CALLS] = _sorted_calls(verdicts)
+            last["additional_kwargs"] = {SETTLED_CALLS: _sorted_calls(verdicts)}
         return [
             *(self._generation(chunk, {}) for chunk in chunks),
             self._generation(last, answer_metadata(reply)),
         ]
 
-    def _generation(self, message: AIMessageChunk, info: dict[str, Any]) -> ChatGenerationChunk:
+    def _generation(self, fields: dict[str, Any], info: dict[str, Any]) -> ChatGenerationChunk:
         info, self._first_info = {**self._first_info, **info}, {}
         if self._raw:
-            message.additional_kwargs[RAW_RESPONSE], self._raw = self._raw, []
+            kept = {RAW_RESPONSE: self._raw}
+            fields = {
+                **fields,
+                "additional_kwargs": {**fields.get("additional_kwargs", {}), **kept},
+            }
+            self._raw = []
+        message = AIMessageChunk(
+            **{"content": "", "response_metadata": {"model_provider": PROVIDER}, **fields}
+        )
         return ChatGenerationChunk(message=message, generation_info=info or None)
 
 
@@ -304,11 +316,6 @@ def _message_blocks(message: AIMessage) -> list[Any]:
 
 
 register_translator(PROVIDER, _message_blocks, _chunk_blocks)
-
-
-def _chunk(**fields: Any) -> AIMessageChunk:
-    fields.setdefault("content", "")
-    return AIMessageChunk(response_metadata={"model_provider": PROVIDER}, **fields)
 
 
 def _call_chunk(call: CallDelta) -> ToolCallChunk:

@@ -388,7 +388,9 @@ def typed_errors(
 def _typed(error: Exception, *, began: bool, silence: float | None) -> GLMError:
     if isinstance(error, openai.APIStatusError):
         return error_from_body(_whole_body(error), error.response)
-    request = getattr(error, "_request", None) or getattr(error, "request", None)
+    request = None
+    with contextlib.suppress(AttributeError, RuntimeError):  # httpx raises where there is none
+        request = error.request  # type: ignore[attr-defined]
     cause = error.__cause__ or error
     detail = f"{type(cause).__name__}: {cause}".rstrip(": ")
     timed_out = isinstance(error, (openai.APITimeoutError, *_HTTP_TIMEOUTS))
