@@ -260,7 +260,7 @@ class Reader(Protocol[T]):
     done: bool
 
     def listen(self) -> None:
-        """Begin to wait for the next bytes."""
+        """Begin to wait for the next bytes, or raise what was wrong with the last."""
 
     def feed(self, data: bytes) -> list[T]:
         """Take the next bytes."""
@@ -347,7 +347,10 @@ def run(
                         yield from last
                         return
                     reader.listen()
-                yield from reader.close()
+                for item in reader.close():
+                    attempt.delivered = True
+                    yield item
+                reader.listen()
                 return
         except GLMError as error:
             delay = retries.delay(error, attempt)
@@ -384,7 +387,9 @@ async def arun(
                             return
                         reader.listen()
                     for item in reader.close():
+                        attempt.delivered = True
                         yield item
+                    reader.listen()
                     return
         except GLMError as error:
             delay = retries.delay(error, attempt)

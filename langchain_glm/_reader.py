@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
+from langchain_protocol.protocol import MessagesData
 
 from langchain_glm._delta import Delta, Reply
-from langchain_glm._message import to_generation, to_message
+from langchain_glm._message import ChunkWriter, EventWriter, to_generation, to_message
 from langchain_glm._sse import SSEDecoder
 from langchain_glm.errors import (
+    GLMError,
     GLMMalformedStreamError,
     GLMStreamInterruptedError,
     error_from_body,
@@ -47,6 +50,55 @@ class Writer(Protocol[T]):
 
     def finish(self, reply: Reply) -> list[T]:
         """Write the end of the answer."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model wants to be kept of its responses, and how long it waits; makes the readers.
+
+    Attributes:
+        keep_raw: Whether messages keep the text of each frame.
+        keep_headers: Whether they keep the response's headers.
+        silence: Seconds without a frame after which a stream has stalled; None or 0 for ever.
+    """
+
+    keep_raw: bool
+    keep_headers: bool
+    silence: float | None
+
+    def whole(self, model: str, response: Any) -> WholeReader:
+        """Make the reader of an answer that comes whole."""
+        return WholeReader(
+            model=model,
+            response=response,
+            headers=self._headers(response),
+            keep_raw=self.keep_raw,
+        )
+
+    def chunks(self, model: str, response: Any) -> StreamReader[ChatGenerationChunk]:
+        """Make the reader of a stream of chunks."""
+        return self._stream(ChunkWriter(headers=self._headers(response)), model, response)
+
+    def events(self, message_id: str | None) -> Callable[[str, Any], StreamReader[MessagesData]]:
+        """Make what makes the reader of a stream of protocol events, for one message."""
+
+        def read(model: str, response: Any) -> StreamReader[MessagesData]:
+            writer = EventWriter(message_id, headers=self._headers(response))
+            return self._stream(writer, model, response)
+
+        return read
+
+    def _stream(self, writer: Writer[T], model: str, response: Any) -> StreamReader[T]:
+        return StreamReader(
+            writer,
+            model=model,
+            response=response,
+            keep_raw=self.keep_raw,
+            silence=self.silence,
+        )
+
+    def _headers(self, response: Any) -> Mapping[str, str] | None:
+        return response.headers if self.keep_headers else None
 
 
 class StreamReader(Generic[T]):
@@ -77,31 +129,35 @@ class StreamReader(Generic[T]):
         self._reply = Reply(model)
         self._response = response
         self._frames: list[str] | None = [] if keep_raw else None
+        self._failure: GLMError | None = None
         self._first_frame = ""  # for the error, should none carry an answer
         self._longest_silence = silence
         self._silence = 0.0  # seconds spent waiting since the last frame
         self._listening_since = time.monotonic()
         self._decoder = SSEDecoder()
 
-    def listen(self) -> None:
-        """Begin to wait for the next bytes: what the caller did before is no silence."""
-        self._listening_since = time.monotonic()
-
     def feed(self, data: bytes) -> list[T]:
         """Take the next bytes of the body.
 
         Returns:
-            What they completed.
+            What they completed. What is wrong with the bytes behind that is raised by `listen`.
 
         Raises:
             GLMError: The server reports an error, or the stream is broken or has stalled.
         """
-        written: list[T] = []
         events = self._decoder.feed(data)
-        for event in events:
-            written += self._take(event)
         self._watch_silence(heard=bool(events))
-        return written
+        return self._before_failure(self._take(event) for event in events)
+
+    def listen(self) -> None:
+        """Begin to wait for the next bytes: what the caller did before is no silence.
+
+        Raises:
+            GLMError: What was wrong behind the items that `feed` or `close` returned last.
+        """
+        self._listening_since = time.monotonic()
+        if self._failure:
+            raise self._failure
 
     def close(self) -> list[T]:
         """End the body.
@@ -110,15 +166,7 @@ class StreamReader(Generic[T]):
             GLMStreamInterruptedError: It ended before the answer did.
             GLMMalformedResponseError: It was no event stream and no answer.
         """
-        written: list[T] = []
-        for event in self._decoder.close():
-            if not self.done:
-                written += self._take_last(event)
-        if self.done:
-            return written
-        if self._decoder.strays:
-            written += self._read(b"\n".join(self._decoder.strays), stray=True)
-        return written + self._end()
+        return self._before_failure(self._last_steps())
 
     def partial(self) -> AIMessage | None:
         """Make the message of what has arrived, None before the first frame that says anything."""
@@ -126,10 +174,31 @@ class StreamReader(Generic[T]):
             return None
         return to_message(self._reply, raw=self._frames or (), ended=False)
 
+    def _before_failure(self, steps: Iterable[list[T]]) -> list[T]:
+        # An error must not swallow the items that arrived with it: they are given out first.
+        written: list[T] = []
+        try:
+            for items in steps:
+                written += items
+        except GLMError as error:
+            if not written:
+                raise
+            self._failure = error
+        return written
+
+    def _last_steps(self) -> Iterator[list[T]]:
+        for event in self._decoder.close():
+            yield self._take_last(event)
+        if self.done:
+            return
+        if self._decoder.strays:
+            yield self._read(b"\n".join(self._decoder.strays), stray=True)
+        yield self._end()
+
     def _take(self, event: bytes) -> list[T]:
         if self.done:
             return []
-        if event != _DONE:
+        if event.strip() != _DONE:
             return self._read(event)
         if self._decoder.strays:
             raise self._broken(b"\n".join(self._decoder.strays), "it is no event", stray=True)
@@ -137,7 +206,10 @@ class StreamReader(Generic[T]):
 
     def _take_last(self, event: bytes) -> list[T]:
         # The end of the body cut this event short, unless only its empty line is missing.
-        if event != _DONE and _DONE.startswith(event.strip()) and self._reply.finish_reason:
+        if self.done:
+            return []
+        rest = event.strip()
+        if rest != _DONE and _DONE.startswith(rest) and self._reply.finish_reason:
             return []
         try:
             return self._take(event)
@@ -146,7 +218,7 @@ class StreamReader(Generic[T]):
 
     def _read(self, event: bytes, *, stray: bool = False) -> list[T]:
         frame, text = self._decode(event, stray=stray)
-        if frame.get("error") or ("choices" not in frame and "code" in frame):
+        if _reports_error(frame):
             raise error_from_body(frame, self._response)
         self._first_frame = self._first_frame or text
         if self._frames is not None:
@@ -212,9 +284,6 @@ class WholeReader:
 
     done = False
 
-    def listen(self) -> None:
-        """Silence is the HTTP client's to judge."""
-
     def __init__(
         self,
         *,
@@ -234,6 +303,9 @@ class WholeReader:
         self._pieces.append(data)
         return []
 
+    def listen(self) -> None:
+        """Do nothing: silence is the HTTP client's to judge."""
+
     def close(self) -> list[ChatGeneration]:
         """Read the body.
 
@@ -248,7 +320,7 @@ class WholeReader:
             raise malformed(text, because=str(error), response=self._response) from error
         if not isinstance(body, dict):
             raise malformed(text, because="it is no JSON object", response=self._response)
-        if body.get("error") or ("choices" not in body and "code" in body):
+        if _reports_error(body):
             raise error_from_body(body, self._response)
         if not body.get("choices"):
             raise malformed(text, because="it has no choices", response=self._response)
@@ -269,6 +341,10 @@ class WholeReader:
         _warn_of_cut_calls(reply)
         info = {**self._info, "logprobs": delta.logprobs} if delta.logprobs else self._info
         return to_generation(reply, raw=raw, info=info)
+
+
+def _reports_error(body: Mapping[str, Any]) -> bool:
+    return bool(body.get("error")) or ("choices" not in body and "code" in body)
 
 
 def _warn_of_cut_calls(reply: Reply) -> None:

@@ -1,0 +1,1 @@
+"""Model data: generated from models.dev and `profile_augmentations.toml`."""
