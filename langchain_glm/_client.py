@@ -382,7 +382,7 @@ async def arun(
                             attempt.delivered = True
                             yield item
                         if last:
-                            await _adrain(body)
+                            await _adrain(body, response.http_response)
                             yield last[0]
                             return
                         reader.listen()
@@ -415,9 +415,10 @@ def _drain(body: Iterator[bytes], response: Any) -> None:
     finally:
         hang_up.cancel()
         hang_up.join()
+        response.close()  # what was not read to its end is hung up on
 
 
-async def _adrain(body: AsyncIterator[bytes]) -> None:
+async def _adrain(body: AsyncIterator[bytes], response: Any) -> None:
     async def read_on() -> None:
         pieces = 0
         async for _ in body:
@@ -427,6 +428,7 @@ async def _adrain(body: AsyncIterator[bytes]) -> None:
 
     with contextlib.suppress(asyncio.TimeoutError, *HTTP_ERRORS):
         await asyncio.wait_for(read_on(), _DRAIN_SECONDS)
+    await response.aclose()
 
 
 def _shut_down(response: Any) -> None:

@@ -190,8 +190,9 @@ class Reply:
         if not choices:
             return _NOTHING
         self._watch_id(frame.get("id"))
+        delta = self._read_choice(choices[0])
         self.has_choices = True
-        return self._read_choice(choices[0])
+        return delta
 
     def end(self) -> list[CallDelta]:
         """End the answer: give an id to each call that the server gave none.
@@ -274,6 +275,9 @@ class Reply:
         wire_index = _as_index(raw.get("index"))
         id_ = _as_id(raw.get("id"))
         name = function.get("name") or ""
+        if not isinstance(name, str):
+            msg = f"the name of a call is of type {type(name).__name__}"
+            raise TypeError(msg)
         fragment = _as_arguments(function.get("arguments"))
         if not (id_ or name or fragment):
             return None

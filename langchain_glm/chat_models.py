@@ -140,6 +140,9 @@ class ChatGLM(ChatOpenAI):
         if not isinstance(values, Mapping):
             return handler(values)
         values = dict(values)
+        for name in ("api_key", "openai_api_key"):  # a validation error keeps what was given
+            if isinstance(values.get(name), str):
+                values[name] = SecretStr(values[name])
         model_kwargs = dict(values.get("model_kwargs") or {})
         said = model_kwargs.pop("tool_stream", None)
         if "model_kwargs" in values:
@@ -247,17 +250,21 @@ class ChatGLM(ChatOpenAI):
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        fields = {k: v for k, v in state["__dict__"].items() if k not in _CLIENT_FIELDS}
+        fields = {k: v for k, v in state["__dict__"].items() if not _is_ours(v)}
         return {**state, "__dict__": fields}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__.update(dict.fromkeys(_CLIENT_FIELDS))
+        self.__dict__ = {**dict.fromkeys(_CLIENT_FIELDS), **self.__dict__}
         self._make_clients()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        state = self.__getstate__()
+        passed = [client for name in _CLIENT_FIELDS if (client := state["__dict__"].get(name))]
         copied = type(self).__new__(type(self))
-        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        # A client that the user passed has no copy: the new model shares it.
+        memo = {**(memo or {}), **{id(client): client for client in passed}}
+        copied.__setstate__(copy.deepcopy(state, memo))
         return copied
 
     @override
