@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -15,15 +14,12 @@ from rich.console import Console
 from langchain_glm._endpoints import ENDPOINTS
 from langchain_glm._version import __version__
 from langchain_glm.chat_models import ChatGLM
+from langchain_glm.cli import _models, _report
+from langchain_glm.cli._chart import to_chart
+from langchain_glm.cli._live import WITH, WITHOUT, Watch, can_draw, say, watching
 from langchain_glm.cli._probe import PROMPT, Measurement, ask, measure, timed
-from langchain_glm.cli._report import (
-    SCRIPTED_NOTICE,
-    Comparison,
-    error_line,
-    judge,
-    to_json,
-    to_table,
-)
+from langchain_glm.cli._report import Comparison, error_line, judge
+from langchain_glm.cli._svg import to_svg
 from langchain_glm.cli._target import find_key, open_target
 from langchain_glm.errors import GLMAuthenticationError, GLMError
 
@@ -57,6 +53,12 @@ def _web_address(url: str | None) -> str | None:
     return url
 
 
+def _in_a_folder(path: Path | None) -> Path | None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}.")
+    return path
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -74,7 +76,7 @@ def _root(
     epilog="Exit status: 0 the arguments stream with tool_stream, 1 they do not, "
     "2 a request failed."
 )
-def probe(
+def probe(  # noqa: PLR0913 - its options
     *,
     model: Annotated[str, typer.Option("--model", "-m", help="The model to ask.")] = "glm-4.7",
     endpoint: Annotated[
@@ -113,16 +115,26 @@ def probe(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of the table.")
     ] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also draw the picture of arrival times into this file.",
+            callback=_in_a_folder,
+            dir_okay=False,
+            writable=True,
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     """Did it really stream? Ask for a file by tool call, with tool_stream and without it.
 
-    Without a key and --base-url the bundled scripted server answers.
+    On a terminal the file shows up while it is written. Without a key and --base-url the bundled
+    scripted server answers.
     """
-    messages = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    key = _key(api_key, messages)
-    with open_target(key, base_url=base_url, endpoint=endpoint) as target:
+    messages = _console(stderr=True)
+    with open_target(_key(api_key, messages), base_url=base_url, endpoint=endpoint) as target:
         if target.scripted:
-            messages.print(SCRIPTED_NOTICE)
+            say(messages, _report.SCRIPTED_NOTICE)
         fields: dict[str, Any] = {
             **target.fields,
             "model": model,
@@ -131,50 +143,85 @@ def probe(
             "stream_chunk_timeout": timeout,
             "max_retries": 0,  # the pause before a retry would count as silence
         }
-        comparison = Comparison(
-            model=model,
-            base_url=str(ChatGLM(**fields).root_client.base_url).rstrip("/"),
-            scripted=target.scripted,
-            with_tool_stream=_run({**fields, "tool_stream": True}, prompt, messages),
-            without_tool_stream=_run({**fields, "tool_stream": False}, prompt, messages),
-        )
+        comparison = _compare(fields, prompt, messages, scripted=target.scripted)
     _show(comparison, as_json=as_json)
+    if svg:
+        _draw(comparison, svg, messages)
     raise typer.Exit(0 if judge(comparison).streams else 1)
+
+
+@app.command()
+def models(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON array instead of the table.")
+    ] = False,
+) -> None:
+    """What is known of GLM's models: sizes, thinking, prices. Nothing is sent.
+
+    On a terminal a table; to other programs, lines with tabs between the cells.
+    """
+    console = _console()
+    if as_json:
+        typer.echo(_models.to_json(_models.models()))
+    elif console.is_terminal:
+        console.print(_models.to_table(_models.models()))
+    else:
+        typer.echo(_models.to_plain(_models.models()))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def _key(given: str | None, messages: Console) -> SecretStr | None:
     try:
         return find_key(given)
     except GLMAuthenticationError as error:
-        messages.print(f"langchain-glm: {error}")
-        raise typer.Exit(_FAILED) from None
+        raise _failure(str(error), messages) from None
 
 
-def _run(fields: dict[str, Any], prompt: str, messages: Console) -> Measurement:
-    name = f"{'with' if fields['tool_stream'] else 'without'} tool_stream"
+def _compare(
+    fields: dict[str, Any], prompt: str, messages: Console, *, scripted: bool
+) -> Comparison:
+    url = str(ChatGLM(**fields).root_client.base_url).rstrip("/")
+    name = WITH
     try:
-        with _progress(messages, f"{name}: {fields['model']} writes a file ..."):
-            return measure(timed(ask(ChatGLM(**fields), prompt)))
+        with watching(messages, fields["model"]) as watch:
+            streamed = _run(watch, name, {**fields, "tool_stream": True}, prompt)
+            name = WITHOUT
+            whole = _run(watch, name, {**fields, "tool_stream": False}, prompt)
     except GLMError as error:
         line = error_line(str(error), fields["api_key"].get_secret_value())
-        messages.print(f"langchain-glm: the request {name} failed: {line}")
-        raise typer.Exit(_FAILED) from None
+        raise _failure(f"the request {name} failed: {line}", messages) from None
+    return Comparison(fields["model"], url, scripted, streamed, whole)
 
 
-@contextmanager
-def _progress(messages: Console, line: str) -> Iterator[None]:
-    if not messages.is_terminal:
-        messages.print(line)
-        yield
-        return
-    with messages.status(line):
-        yield
+def _run(watch: Watch, name: str, fields: dict[str, Any], prompt: str) -> Measurement:
+    return measure(watch(name, timed(ask(ChatGLM(**fields), prompt))))
 
 
 def _show(comparison: Comparison, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(to_json(comparison))
+        typer.echo(_report.to_json(comparison))
         return
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(to_table(comparison))
+    console = _console()
+    console.print(_report.to_table(comparison))
+    chart = to_chart(comparison, console.width) if can_draw(console) else None
+    if chart:
+        console.print(chart, end="\n\n")
     console.print(judge(comparison).words)
+
+
+def _draw(comparison: Comparison, file: Path, messages: Console) -> None:
+    try:
+        file.write_text(to_svg(comparison), encoding="utf-8")
+    except OSError as error:
+        raise _failure(f"no picture: {error.strerror}: {file}", messages) from None
+    say(messages, f"Picture: {file}")
+
+
+def _failure(line: str, messages: Console) -> typer.Exit:
+    """Say what went wrong; the exit is for raising."""
+    say(messages, f"langchain-glm: {line}")
+    return typer.Exit(_FAILED)

@@ -23,6 +23,9 @@ PROMPT = (
 )
 """A task that makes a model write a file by calling a tool."""
 
+MOST_ARRIVALS = 200
+"""How many points of its curve a measurement keeps."""
+
 # As far as the first whole character of the string; an escape in halves is none yet.
 _FILE_BEGINS = re.compile(r'"content"\s*:\s*"(?:[^"\\]|\\[^u]|\\u[0-9a-fA-F]{4})')
 
@@ -46,15 +49,15 @@ class Arrival:
 
     Attributes:
         seconds: When it arrived, counted from the request.
-        reasoning: Whether it holds reasoning.
-        text: Whether it holds text.
+        reasoning: Its piece of reasoning.
+        text: Its piece of text.
         fragments: Its pieces of calls.
         finish_reason: Why the answer ended, on its last chunk.
     """
 
     seconds: float
-    reasoning: bool = False
-    text: bool = False
+    reasoning: str = ""
+    text: str = ""
     fragments: tuple[Fragment, ...] = ()
     finish_reason: str | None = None
 
@@ -80,6 +83,8 @@ class Measurement:
         total_seconds: The last chunk of all.
         longest_silence_seconds: The longest wait between two arrivals, or for the first one.
         finish_reason: Why the answer ended.
+        arrivals: How many characters of arguments had arrived by which second, over all calls;
+            thinned to `MOST_ARRIVALS` points that are spread over the fragments.
     """
 
     calls: int
@@ -97,6 +102,7 @@ class Measurement:
     total_seconds: float
     longest_silence_seconds: float
     finish_reason: str | None
+    arrivals: tuple[tuple[float, int], ...]
 
 
 @dataclass(frozen=True)
@@ -125,15 +131,16 @@ def ask(model: ChatGLM, prompt: str) -> Iterator[AIMessage]:
 
 def timed(
     chunks: Iterable[AIMessage], clock: Callable[[], float] = time.perf_counter
-) -> list[Arrival]:
-    """Take all chunks, with the moment of each.
+) -> Iterator[Arrival]:
+    """Note the moment of each chunk when it comes, before anybody looks at it.
 
     Args:
         chunks: A stream that has not begun: the request goes out with its first chunk.
         clock: Gives seconds, from any origin.
     """
     start = clock()
-    return [_arrival(clock() - start, chunk) for chunk in chunks]
+    for chunk in chunks:
+        yield _arrival(clock() - start, chunk)
 
 
 def measure(arrivals: Sequence[Arrival]) -> Measurement:
@@ -160,6 +167,7 @@ def measure(arrivals: Sequence[Arrival]) -> Measurement:
         total_seconds=arrivals[-1].seconds if arrivals else 0.0,
         longest_silence_seconds=_longest_gap(arrivals),
         finish_reason=next((a.finish_reason for a in arrivals if a.finish_reason), None),
+        arrivals=tuple(_thinned(_curve(arrivals))),
     )
 
 
@@ -167,8 +175,8 @@ def _arrival(seconds: float, chunk: AIMessage) -> Arrival:
     calls = chunk.tool_call_chunks if isinstance(chunk, AIMessageChunk) else []
     return Arrival(
         seconds,
-        reasoning=bool(chunk.additional_kwargs.get("reasoning_content")),
-        text=bool(chunk.text),
+        reasoning=chunk.additional_kwargs.get("reasoning_content") or "",
+        text=str(chunk.text),
         fragments=tuple(Fragment(call["index"], call["args"] or "") for call in calls),
         finish_reason=chunk.response_metadata.get("finish_reason"),
     )
@@ -197,6 +205,21 @@ def _began(call: Sequence[_Piece]) -> Iterator[float]:
         ends = itertools.accumulate(len(piece.text) for piece in call)
         moments = zip(call, ends, strict=True)
         yield next(piece.seconds for piece, end in moments if end >= begins.end())
+
+
+def _curve(arrivals: Iterable[Arrival]) -> list[tuple[float, int]]:
+    """The moments of arguments, each with the characters that were there by then."""
+    sizes = [(a.seconds, sum(len(fragment.text) for fragment in a.fragments)) for a in arrivals]
+    some = [(seconds, size) for seconds, size in sizes if size]
+    totals = itertools.accumulate(size for _, size in some)
+    return [(seconds, total) for (seconds, _), total in zip(some, totals, strict=True)]
+
+
+def _thinned(curve: Sequence[tuple[float, int]]) -> Iterator[tuple[float, int]]:
+    """The curve itself, or points of it at even distances, the first and the last among them."""
+    kept = min(len(curve), MOST_ARRIVALS)
+    last = len(curve) - 1
+    return (curve[round(n * last / max(kept - 1, 1))] for n in range(kept))
 
 
 def _first(moments: Iterable[float]) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from rich import box
 from rich.table import Table
 
 from langchain_glm.cli._probe import Measurement
@@ -88,9 +89,7 @@ def to_json(comparison: Comparison) -> str:
 
 def to_table(comparison: Comparison) -> Table:
     """Lay both runs side by side."""
-    label = " (scripted server, no model)" if comparison.scripted else ""
-    title = f"{comparison.model} at {without_credentials(comparison.base_url)}{label}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=to_title(comparison), title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for heading in ("with tool_stream", "without"):
         table.add_column(heading, justify="right")
@@ -98,6 +97,12 @@ def to_table(comparison: Comparison) -> Table:
         runs = (comparison.with_tool_stream, comparison.without_tool_stream)
         table.add_row(label, *(cell(run) for run in runs))
     return table
+
+
+def to_title(comparison: Comparison) -> str:
+    """Say who was asked."""
+    label = " (scripted server, no model)" if comparison.scripted else ""
+    return f"{comparison.model} at {without_credentials(comparison.base_url)}{label}"
 
 
 def without_credentials(url: str) -> str:
@@ -239,4 +244,6 @@ def _rounded(value: Any) -> Any:
     """The same with every float to the millisecond."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
     return round(value, 3) if isinstance(value, float) else value

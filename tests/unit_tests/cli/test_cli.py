@@ -1,15 +1,15 @@
 """The command, from its arguments to its exit status, against a real server on loopback."""
 
-import io
 import json
 import os
 import re
 import runpy
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from langchain_glm import __version__
 from langchain_glm.cli import _app, _target, main
@@ -80,6 +80,8 @@ def test_probe_json_is_all_that_is_on_stdout(run, monkeypatch):
     assert streamed["fragments"] > 100
     assert whole["fragments"] == 1
     assert streamed["characters"] == whole["characters"]
+    assert len(streamed["arrivals"]) == 200
+    assert streamed["arrivals"][-1][1] == whole["arrivals"][0][1] == whole["characters"]
     assert streamed["first_argument_seconds"] < whole["first_argument_seconds"]
 
 
@@ -109,6 +111,43 @@ def test_probe_with_a_key_sends_both_requests(run, monkeypatch, source):
         function = body["tools"][0]["function"]
         assert function["name"] == "write_file"
         assert list(function["parameters"]["properties"]) == ["path", "content"]
+
+
+def test_probe_draws_a_picture_on_request(run, tmp_path):
+    picture = tmp_path / "arrivals <&>.svg"
+    with GLMServer(ANSWER) as server:
+        status, out, err = run("probe", "--base-url", server.base_url, "--svg", str(picture))
+    assert status == 0
+    assert "Yes, the arguments stream" in out
+    assert f"Picture: {picture}" in err
+    polylines = ET.parse(picture).findall("{*}polyline")  # noqa: S314 - our own
+    assert [line.get("class") for line in polylines] == ["with", "without"]
+
+
+def test_no_picture_where_the_disk_refuses(run, tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with GLMServer(ANSWER) as server:
+        status, out, err = run(
+            *("probe", "--base-url", server.base_url, "--svg", str(tmp_path / "a.svg")),
+        )
+    assert status == 2
+    assert "Yes, the arguments stream" in out  # what was measured is not lost
+    assert "langchain-glm: no picture: No space left on device: " in err
+
+
+@pytest.mark.parametrize("force", [{}, {"FORCE_COLOR": "1"}], ids=["", "FORCE_COLOR"])
+def test_nothing_moves_the_cursor_of_a_pipe(run, monkeypatch, force):
+    for name, value in force.items():
+        monkeypatch.setenv(name, value)
+    with GLMServer(ANSWER) as server:
+        _, out, err = run("probe", "--base-url", server.base_url)
+    controls = re.findall(r"\x1b\[[0-9;?]*[a-ln-zA-Z]|\r", out + err)  # any but colours: `m`
+    assert controls == []
+    assert ("\x1b" in out) is bool(force)
+    assert "█" not in out
 
 
 def test_probe_asks_a_base_url_without_a_key(run):
@@ -182,6 +221,13 @@ def test_status_2_says_which_of_the_requests_failed(run):
     assert "the request without tool_stream failed: sorry" in err
 
 
+def test_an_error_stays_on_one_line_of_a_pipe_with_colours(run, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with GLMServer(Fail(500, "500", "sorry " * 50)) as server:
+        _, _, err = run("probe", "--base-url", server.base_url)
+    assert err.splitlines()[-1].count("sorry") == 50
+
+
 def test_a_server_that_does_not_exist_is_a_failure(run):
     with GLMServer() as server:
         pass
@@ -197,6 +243,8 @@ def test_a_server_that_does_not_exist_is_a_failure(run):
         (["--base-url", "localhost:8000"], "http://"),
         (["--base-url", "http://[::1"], "http://"),
         (["--base-url", "http://host:99999"], "http://"),
+        (["--svg", "no/such/folder/a.svg"], "no folder"),
+        (["--svg", "."], "directory"),
         (["--max-tokens", "0"], "--max-tokens"),
         (["--timeout", "soon"], "--timeout"),
         (["--api-key", KEY + "\n" + KEY], "The API key holds characters"),
@@ -214,7 +262,7 @@ def test_help_does_not_show_the_key(run, monkeypatch):
     status, out, err = run("probe", "--help")
     assert status == 0
     options = ("--model", "-m", "--endpoint", "-e", "--base-url", "--api-key", "--prompt")
-    for option in (*options, "--max-tokens", "--timeout", "--json", "Exit status"):
+    for option in (*options, "--max-tokens", "--timeout", "--json", "--svg", "Exit status"):
         assert option in out
     assert KEY not in out + err
 
@@ -224,17 +272,11 @@ def test_without_a_command_the_help_is_shown(run):
     assert (status, err) == (0, "")
     assert "Usage: langchain-glm" in out
     assert "probe" in out
+    assert "models" in out
 
 
 def test_version(run):
     assert run("--version") == (0, f"langchain-glm-zai {__version__}\n", "")
-
-
-def test_a_person_at_a_terminal_sees_that_it_is_at_work():
-    screen = io.StringIO()
-    with _app._progress(Console(file=screen, force_terminal=True), "at work ..."):
-        pass
-    assert "at work ..." in screen.getvalue()
 
 
 def test_runs_as_a_module(monkeypatch, capsys):

@@ -1,14 +1,23 @@
 """Measuring and judging: hand-made arrivals in, numbers and words out."""
 
 import dataclasses
+import itertools
 import json
+import re
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import SecretStr
 from rich.console import Console
 
-from langchain_glm.cli._probe import Arrival, Fragment, measure, timed, write_file
+from langchain_glm.cli._probe import (
+    MOST_ARRIVALS,
+    Arrival,
+    Fragment,
+    measure,
+    timed,
+    write_file,
+)
 from langchain_glm.cli._report import (
     Comparison,
     error_line,
@@ -25,8 +34,8 @@ def piece(seconds, text, call=0):
     return Arrival(seconds, fragments=(Fragment(call, text),))
 
 
-THINKS = Arrival(0.5, reasoning=True)
-SAYS = Arrival(0.75, text=True)
+THINKS = Arrival(0.5, reasoning="Hm.")
+SAYS = Arrival(0.75, text="Here:")
 OPENS = piece(1.0, "")
 WHOLE = '{"path": "a.py", "content": "print(1)"}'
 
@@ -45,7 +54,7 @@ STREAMED = [THINKS, SAYS, OPENS, *FRAGMENTS, end(3.5)]
 AT_ONCE = [THINKS, SAYS, piece(3.0, WHOLE), end(3.25)]
 LATER = [THINKS, piece(6.5, WHOLE), end(6.75)]
 NO_CALL = [THINKS, SAYS, end(1.0, "stop")]
-ONLY_REASONING = [THINKS, Arrival(0.625, reasoning=True), end(0.75, "length")]
+ONLY_REASONING = [THINKS, Arrival(0.625, reasoning="Hm."), end(0.75, "length")]
 ONLY_OPENED = [OPENS, end(1.5, "length")]
 TWO_WHOLE_CALLS = [piece(1.0, WHOLE, 0), piece(4.0, WHOLE * 2, 1), end(4.25)]
 # vLLM can send the last characters of a call by themselves.
@@ -164,9 +173,9 @@ def test_timed_notes_the_moment_of_each_chunk():
         AIMessageChunk(content="", tool_call_chunks=[call, {**call, "args": "{"}]),
         AIMessageChunk(content="", response_metadata={"finish_reason": "stop"}),
     ]
-    assert timed(chunks, lambda: next(ticks)) == [
-        Arrival(0.5, reasoning=True),
-        Arrival(1.0, text=True),
+    assert list(timed(chunks, lambda: next(ticks))) == [
+        Arrival(0.5, reasoning="Hm"),
+        Arrival(1.0, text="So:"),
         Arrival(3.0, fragments=(Fragment(3, ""), Fragment(3, "{"))),
         Arrival(4.0, finish_reason="stop"),
     ]
@@ -179,7 +188,43 @@ def test_timed_starts_its_clock_before_the_request_goes_out():
         now[0] += 2.0
         yield AIMessage("Hi")
 
-    assert timed(slow(), lambda: now[0]) == [Arrival(2.0, text=True)]
+    assert list(timed(slow(), lambda: now[0])) == [Arrival(2.0, text="Hi")]
+
+
+def test_timed_takes_the_moment_before_anybody_looks_at_the_chunk():
+    now = [0.0]
+    arrivals = timed([AIMessage("Hi")], lambda: now[0])
+    arrival = next(arrivals)
+    now[0] += 9.0  # a slow look
+    assert arrival.seconds == 0.0
+    assert list(arrivals) == []
+
+
+CURVES = {
+    "streamed": (STREAMED, ((1.25, 16), (1.5, 29), (3.0, 31), (3.25, 39))),
+    "whole": (AT_ONCE, ((3.0, 39),)),
+    "several calls": (TWO_CALLS, ((1.0, 2), (2.0, 15), (2.5, 16), (3.0, 19))),
+    "two calls in one chunk": (
+        [Arrival(1.0, fragments=(Fragment(0, "{}"), Fragment(1, "{"))), piece(2.0, "}", 1)],
+        ((1.0, 3), (2.0, 4)),
+    ),
+    "only opened": (ONLY_OPENED, ()),
+    "nothing": ([], ()),
+}
+
+
+@pytest.mark.parametrize(("arrivals", "curve"), CURVES.values(), ids=CURVES)
+def test_the_curve_adds_up_the_arguments(arrivals, curve):
+    assert measure(arrivals).arrivals == curve
+
+
+@pytest.mark.parametrize("count", [MOST_ARRIVALS, MOST_ARRIVALS + 1, 10_000])
+def test_a_long_curve_is_thinned_and_keeps_its_ends(count):
+    curve = measure([piece(n / 100, "x") for n in range(count)]).arrivals
+    assert len(set(curve)) == len(curve) == MOST_ARRIVALS
+    assert (curve[0], curve[-1]) == ((0.0, 1), ((count - 1) / 100, count))
+    gaps = {later - earlier for (_, earlier), (_, later) in itertools.pairwise(curve)}
+    assert max(gaps) - min(gaps) <= 1
 
 
 def test_nothing_runs_the_tool(tmp_path):
@@ -255,8 +300,8 @@ def test_table_has_both_runs_side_by_side():
         console.print(to_table(compared(STREAMED, NO_CALL)))
     rows = {}
     for line in capture.get().splitlines():
-        cells = [cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")]
-        rows[cells[0]] = cells[1:]
+        label, *cells = re.split(r"\s{2,}", line.strip())
+        rows[label] = cells
     assert rows["argument fragments"] == ["4", "0"]
     assert rows["characters each (min / median / max)"] == ["2 / 10.5 / 16", "-"]
     assert rows["first reasoning"] == ["0.50 s", "0.50 s"]
@@ -276,6 +321,7 @@ def test_json_has_the_numbers_to_the_millisecond():
     assert fields["streams"] is True
     assert fields["base_url"] == "https://glm.example:8000/v4"
     assert fields["with_tool_stream"]["first_argument_seconds"] == 1.235
+    assert fields["with_tool_stream"]["arrivals"] == [[1.235, 13], [2.0, 29]]
     assert fields["without_tool_stream"]["first_argument_seconds"] == 3.0
     assert fields["without_tool_stream"].keys() == fields["with_tool_stream"].keys()
 
