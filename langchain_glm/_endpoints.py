@@ -26,30 +26,35 @@ _DEFAULT = "zai"
 _OWN_HOSTS = frozenset(urlsplit(url).hostname for url in ENDPOINTS.values())
 
 
+def endpoint_here(endpoint: str) -> str:
+    """Put the URL of `ZAI_BASE_URL` in place of `zai`, if that variable is set.
+
+    Done once for a model, so that a copy of it in another process, where the variable is another,
+    does not send its key to another host.
+
+    Raises:
+        ValueError: The variable holds no URL.
+    """
+    url = os.environ.get(BASE_URL_VARIABLE) if endpoint == _DEFAULT else None
+    return _checked_url(url) if url else endpoint
+
+
 def resolve_base_url(base_url: str | None, endpoint: str) -> str:
     """Choose the base URL: the argument, else the endpoint's.
 
     Args:
         base_url: A URL, or None.
-        endpoint: A name of `ENDPOINTS`, or a URL. `zai` is where `ZAI_BASE_URL` says, if that
-            is set.
+        endpoint: A name of `ENDPOINTS`, or a URL.
 
     Raises:
         ValueError: The endpoint is neither a known name nor a URL, or the URL is none.
     """
-    return _checked_url(base_url or _url_of(endpoint))
-
-
-def _url_of(endpoint: str) -> str:
-    if endpoint == _DEFAULT:
-        return os.environ.get(BASE_URL_VARIABLE) or ENDPOINTS[_DEFAULT]
-    if endpoint in ENDPOINTS:
-        return ENDPOINTS[endpoint]
-    if "://" in endpoint:
-        return endpoint
-    names = ", ".join(ENDPOINTS)
-    msg = f"Unknown endpoint {endpoint!r}: use one of {names}, or a URL in base_url."
-    raise ValueError(msg)
+    url = base_url or ENDPOINTS.get(endpoint, endpoint)
+    if "://" not in url and not base_url:
+        names = ", ".join(ENDPOINTS)
+        msg = f"Unknown endpoint {endpoint!r}: use one of {names}, or a URL in base_url."
+        raise ValueError(msg)
+    return _checked_url(url)
 
 
 def _checked_url(url: str) -> str:

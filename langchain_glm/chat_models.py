@@ -48,7 +48,12 @@ from langchain_glm._client import (
     shared_http_clients,
     sync_and_async_keys,
 )
-from langchain_glm._endpoints import api_key_from_environment, is_own_host, resolve_base_url
+from langchain_glm._endpoints import (
+    api_key_from_environment,
+    endpoint_here,
+    is_own_host,
+    resolve_base_url,
+)
 from langchain_glm._message import PROVIDER, settle_calls
 from langchain_glm._profiles import profile_for
 from langchain_glm._reader import Reading
@@ -103,8 +108,8 @@ class ChatGLM(ChatOpenAI):
     endpoint: str = "zai"
     """`zai`, `zai-coding`, `bigmodel` or `bigmodel-coding`; `base_url` goes before it.
 
-    The Coding Plan's keys work only on the `-coding` routes. `ZAI_BASE_URL`, if it is set, says
-    where `zai` is."""
+    The Coding Plan's keys work only on the `-coding` routes. `ZAI_BASE_URL`, if it is set when the
+    model is made, takes the place of `zai`."""
 
     tool_stream: bool | None = None
     """Whether GLM sends tool-call arguments as it writes them, rather than whole after silence.
@@ -174,6 +179,7 @@ class ChatGLM(ChatOpenAI):
             raise ValueError(msg)
         if self.openai_api_key is None:
             self.openai_api_key = api_key_from_environment()
+        self.endpoint = endpoint_here(self.endpoint)
         self._make_clients()
         return self
 
@@ -498,7 +504,11 @@ class ChatGLM(ChatOpenAI):
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return {**super()._get_ls_params(stop=stop, **kwargs), "ls_provider": PROVIDER}
+        # Read off the request itself, so that a trace cannot say what was not sent.
+        body = self._get_request_payload([], stop=stop, **kwargs)
+        traced = {name: body[field] for field, name in _TRACED_FIELDS.items() if field in body}
+        fixed = {"ls_provider": PROVIDER, "ls_model_type": "chat"}
+        return cast("LangSmithParams", {**fixed, **traced})
 
     @property
     @override
@@ -524,6 +534,14 @@ def _message_id(
 
 # pydantic's `model_copy` knows no aliases.
 _FIELD_NAMES = {field.alias: name for name, field in ChatGLM.model_fields.items() if field.alias}
+
+
+_TRACED_FIELDS = {
+    "model": "ls_model_name",
+    "temperature": "ls_temperature",
+    "max_tokens": "ls_max_tokens",
+    "stop": "ls_stop",
+}
 
 
 def _send(request: dict[str, Any]) -> dict[str, Any]:

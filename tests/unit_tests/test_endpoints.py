@@ -8,6 +8,7 @@ from langchain_glm._endpoints import (
     BASE_URL_VARIABLE,
     ENDPOINTS,
     api_key_from_environment,
+    endpoint_here,
     is_own_host,
     resolve_base_url,
     usable_key,
@@ -54,7 +55,12 @@ def test_an_endpoint_by_name(name):
 )
 def test_which_base_url(base_url, endpoint, environment, expected, monkeypatch):
     monkeypatch.setenv("ZAI_BASE_URL", environment)
-    assert resolve_base_url(base_url, endpoint) == expected
+    assert resolve_base_url(base_url, endpoint_here(endpoint)) == expected
+
+
+def test_the_environment_is_asked_once(monkeypatch):
+    monkeypatch.setenv("ZAI_BASE_URL", "https://env/v4")
+    assert resolve_base_url(None, "zai") == ENDPOINTS["zai"]
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,25 @@ async def test_clients_that_the_user_passed_stay(change, model, old, new):
     assert await ask_every_way(model) == "old"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda given: pickle.loads(pickle.dumps(given)), id="pickle"),  # noqa: S301
+        pytest.param(copy.deepcopy, id="deepcopy"),
+        pytest.param(lambda given: given.model_copy(), id="model_copy"),
+        pytest.param(lambda given: changed(given, temperature=1), id="changed"),
+    ],
+)
+def test_a_copy_stays_with_the_server_of_the_environment_it_was_made_in(
+    change, old, new, monkeypatch
+):
+    monkeypatch.setenv("ZAI_BASE_URL", old.base_url)
+    given = ChatGLM(api_key=OLD_KEY)
+    monkeypatch.setenv("ZAI_BASE_URL", new.base_url)
+    assert change(given).invoke("hi").text == "old"
+    assert new.requests == []
+
+
 # Written down
 
 
