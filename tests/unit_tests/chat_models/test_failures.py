@@ -13,6 +13,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core import exceptions as core
 from langchain_core.tools import tool
+from pythons import async_agents_stream
 
 from langchain_glm import ChatGLM, errors
 from langchain_glm.errors import (
@@ -744,7 +745,14 @@ async def test_agent(ask, answers, expected):
         await ask(create_agent(glm(server), [write_file]))
 
 
-@pytest.mark.parametrize("ask", [stream_agent, astream_agent, v3_agent], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(stream_agent, id="stream_agent"),
+        pytest.param(astream_agent, id="astream_agent", marks=async_agents_stream),
+        pytest.param(v3_agent, id="v3_agent"),
+    ],
+)
 async def test_agent_whose_stream_breaks_off(ask):
     answer = Raw([TEXT, OPENED])
     with GLMServer(answer) as server, pytest.raises(GLMStreamInterruptedError) as caught:
