@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from recordings import pytest_addoption, pytest_report_header
@@ -10,6 +11,12 @@ from recordings import pytest_addoption, pytest_report_header
 __all__ = ["pytest_addoption", "pytest_report_header"]
 
 _FOREIGN = ("OPENAI_", "ZAI_", "ZHIPUAI_", "LANGSMITH_", "LANGCHAIN_")
+
+
+# A shell starts a job in the background with ctrl-c ignored; the processes that tests start and
+# interrupt would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
