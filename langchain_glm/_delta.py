@@ -44,6 +44,9 @@ CUT_FINISH_REASONS = frozenset(
     }
 )
 
+FAILED_FINISH_REASON = "network_error"
+"""GLM's documented reason for an answer that inference failed on: an error, not a message."""
+
 _NO_ID = frozenset({"", "null", "None"})
 
 
@@ -178,6 +181,11 @@ class Reply:
     def was_cut(self) -> bool:
         """Whether the answer was cut before the model had ended it."""
         return self.finish_reason in CUT_FINISH_REASONS
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether inference failed, so that what has arrived is no answer."""
+        return self.finish_reason == FAILED_FINISH_REASON
 
     def read(self, frame: Mapping[str, Any]) -> Delta:
         """Take a frame.

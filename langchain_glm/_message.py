@@ -21,6 +21,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.block_translators import register_translator
+from langchain_core.messages.content import Citation
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_protocol.protocol import MessagesData
 
@@ -82,6 +83,32 @@ def answer_metadata(reply: Reply) -> dict[str, Any]:
         **reply.envelope,
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def citations(response_metadata: Mapping[str, Any]) -> list[Citation]:
+    """Make LangChain's citations of what a web search found.
+
+    They say what was read, not where the text speaks of it: GLM gives no positions, only a
+    `refer` for each result, which is in `extras`.
+    """
+    results = response_metadata.get(_WEB_SEARCH)
+    if not isinstance(results, list):
+        return []
+    return [_citation(result) for result in results if isinstance(result, Mapping)]
+
+
+def _citation(result: Mapping[str, Any]) -> Citation:
+    citation: dict[str, Any] = {"type": "citation"}
+    citation |= {
+        ours: result[theirs] for theirs, ours in _CITATION_FIELDS.items() if result.get(theirs)
+    }
+    if extras := {name: result[name] for name in result if name not in _CITATION_FIELDS}:
+        citation["extras"] = extras
+    return cast("Citation", citation)
+
+
+_WEB_SEARCH = "web_search"
+_CITATION_FIELDS = {"link": "url", "title": "title", "content": "cited_text"}
 
 
 def to_message(reply: Reply, *, raw: Sequence[str] = (), ended: bool = True) -> AIMessage:
@@ -162,7 +189,8 @@ class ChunkWriter:
         """Write the last chunk: all that is said once about the whole answer.
 
         Everything stands on this one chunk, because core's merge concatenates a string that two
-        chunks carry.
+        chunks carry. Only what a web search found has a chunk before it, where there is a text
+        that it belongs to: `_chunk_blocks` makes the citations of that text from it.
         """
         chunks: list[dict[str, Any]] = []
         if named := reply.end():
@@ -173,9 +201,13 @@ class ChunkWriter:
         verdicts = reply.verdicts()
         if any(verdict.problem for verdict in verdicts):
             last["additional_kwargs"] = {SETTLED_CALLS: _sorted_calls(verdicts)}
+        info = answer_metadata(reply)
+        if reply.text and _WEB_SEARCH in info:
+            found = {"model_provider": PROVIDER, _WEB_SEARCH: info.pop(_WEB_SEARCH)}
+            chunks.append({"response_metadata": found})
         return [
             *(self._generation(chunk, {}) for chunk in chunks),
-            self._generation(last, answer_metadata(reply)),
+            self._generation(last, info),
         ]
 
     def _generation(self, fields: dict[str, Any], info: dict[str, Any]) -> ChatGenerationChunk:
@@ -235,7 +267,7 @@ class EventWriter:
         events: list[Any] = [] if self._wire else [self._message_start()]
         ends: dict[int | str, Any] = {
             "reasoning": _reasoning_block(reply.reasoning),
-            "text": _text_block(reply.text),
+            "text": _text_block(reply.text, citations(reply.envelope)),
         }
         for verdict in reply.verdicts():
             block = _invalid_call(verdict) if verdict.problem else _tool_call(verdict)
@@ -289,8 +321,9 @@ def _reasoning_block(reasoning: str) -> dict[str, Any]:
     return {"type": "reasoning", "reasoning": reasoning, "index": "lc_rs_0"}
 
 
-def _text_block(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text, "index": "lc_txt_0"}
+def _text_block(text: str, cited: Sequence[Citation] = ()) -> dict[str, Any]:
+    block = {"type": "text", "text": text, "index": "lc_txt_0"}
+    return {**block, "annotations": list(cited)} if cited else block
 
 
 def _chunk_blocks(chunk: AIMessageChunk) -> list[Any]:
@@ -304,15 +337,29 @@ def _chunk_blocks(chunk: AIMessageChunk) -> list[Any]:
         raise NotImplementedError  # core's word for "translate it yourself"
     reasoning = chunk.additional_kwargs.get("reasoning_content")
     blocks: list[Any] = [_reasoning_block(reasoning)] if reasoning else []
-    if chunk.content:
-        blocks.append(_text_block(chunk.content))
+    cited = citations(chunk.response_metadata)
+    # The chunk with what was found has no text, and is not the last; the sum of an answer
+    # without any text is.
+    if chunk.content or (cited and chunk.chunk_position != "last"):
+        blocks.append(_text_block(chunk.content, cited))
     if chunk.chunk_position == "last":
         return blocks + [dict(call) for call in chunk.tool_calls]
     return blocks + [{**call, "type": "tool_call_chunk"} for call in chunk.tool_call_chunks]
 
 
 def _message_blocks(message: AIMessage) -> list[Any]:
-    raise NotImplementedError  # core's own translation is right for whole messages
+    """Translate a whole message for `content_blocks`: core's own way, and the citations."""
+    cited = citations(message.response_metadata)
+    if not cited:
+        raise NotImplementedError
+    # Without a provider core translates it itself, and does not come back here.
+    facts = {k: v for k, v in message.response_metadata.items() if k != "model_provider"}
+    blocks = message.model_copy(update={"response_metadata": facts}).content_blocks
+    for at, block in enumerate(blocks):
+        if block["type"] == "text":
+            blocks[at] = {**block, "annotations": block.get("annotations") or list(cited)}
+            break
+    return list(blocks)
 
 
 register_translator(PROVIDER, _message_blocks, _chunk_blocks)

@@ -26,6 +26,7 @@ from langchain_glm.errors import (
     GLMMalformedStreamError,
     GLMStreamInterruptedError,
     error_from_body,
+    inference_failed,
     malformed,
     stalled,
 )
@@ -164,6 +165,7 @@ class StreamReader(Generic[T]):
 
         Raises:
             GLMStreamInterruptedError: It ended before the answer did.
+            GLMServerError: Inference failed.
             GLMMalformedResponseError: It was no event stream and no answer.
         """
         return self._before_failure(self._last_steps())
@@ -172,7 +174,7 @@ class StreamReader(Generic[T]):
         """Make the message of what has arrived, None before the first frame that says anything."""
         if not (self._reply.has_choices or self._frames):
             return None
-        return to_message(self._reply, raw=self._frames or (), ended=False)
+        return self._message_so_far()
 
     def _before_failure(self, steps: Iterable[list[T]]) -> list[T]:
         # An error must not swallow the items that arrived with it: they are given out first.
@@ -258,6 +260,8 @@ class StreamReader(Generic[T]):
             raise malformed(self._first_frame, because=because, response=self._response)
         if self._reply.finish_reason is None and not finished:
             raise self._interrupted()
+        if self._reply.has_failed:  # not before the end: the usage may come after the reason
+            raise inference_failed(self._message_so_far(), self._response)
         self.done = True
         written = self._writer.finish(self._reply)
         _warn_of_cut_calls(self._reply)
@@ -270,6 +274,9 @@ class StreamReader(Generic[T]):
             request=self._response.request,
             response=self._response,
         )
+
+    def _message_so_far(self) -> AIMessage:
+        return to_message(self._reply, raw=self._frames or (), ended=False)
 
     def _watch_silence(self, *, heard: bool) -> None:
         # The HTTP client's read timeout covers a silent socket; this covers one that only sends
@@ -310,7 +317,7 @@ class WholeReader:
         """Read the body.
 
         Raises:
-            GLMError: It reports an error (GLM does so under HTTP 200 too).
+            GLMError: It reports an error (GLM does so under HTTP 200 too), or inference failed.
             GLMMalformedResponseError: It is no chat completion.
         """
         text = b"".join(self._pieces).decode(errors="replace")
@@ -338,6 +345,8 @@ class WholeReader:
     def _generation(self, body: dict[str, Any], raw: Sequence[str]) -> ChatGeneration:
         reply = Reply(self._model)
         delta = reply.read(body)
+        if reply.has_failed:
+            raise inference_failed(to_message(reply, raw=raw, ended=False), self._response)
         _warn_of_cut_calls(reply)
         info = {**self._info, "logprobs": delta.logprobs} if delta.logprobs else self._info
         return to_generation(reply, raw=raw, info=info)

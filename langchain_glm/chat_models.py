@@ -21,19 +21,20 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.utils import LC_ID_PREFIX
 from langchain_openai import ChatOpenAI
 from langchain_protocol.protocol import MessagesData
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     SecretStr,
+    StrictBool,
     model_validator,
 )
 from typing_extensions import Self, override
@@ -54,15 +55,25 @@ from langchain_glm._endpoints import (
     is_own_host,
     resolve_base_url,
 )
+from langchain_glm._history import ReasoningHistory
 from langchain_glm._message import PROVIDER, settle_calls
-from langchain_glm._profiles import profile_for
+from langchain_glm._notices import warn_once
+from langchain_glm._profiles import profile_for, thinking_of
 from langchain_glm._reader import Reading
-from langchain_glm._request import TRANSPORT_OPTIONS, chosen_tool_stream, glm_request
-from langchain_glm._structured import answering_in
+from langchain_glm._request import (
+    TRANSPORT_OPTIONS,
+    Server,
+    chosen_thinking,
+    chosen_tool_stream,
+    glm_request,
+)
+from langchain_glm._shape import shape_of
+from langchain_glm._structured import AnswerParser, bound_to
 from langchain_glm._tokens import estimate_message_tokens, estimate_tokens, stand_in_token_ids
 from langchain_glm._version import __version__
 
 _CLIENT_FIELDS = ("client", "async_client", "root_client", "root_async_client")
+_OWN_PARAMETERS = ("thinking", "clear_thinking", "do_sample", "user_id")
 
 
 class ChatGLM(ChatOpenAI):
@@ -81,10 +92,25 @@ class ChatGLM(ChatOpenAI):
         ```
 
     Reasoning is in `additional_kwargs["reasoning_content"]` and, as a block of type `reasoning`,
-    in `content_blocks`.
+    in `content_blocks`; `reasoning_history` says how much of it goes back.
+
+    Messages of any model may stand in a history. Images, video and files, in LangChain's blocks,
+    OpenAI's or Anthropic's, become `image_url`, `video_url` and `file_url`. Only a user's content
+    has parts: elsewhere the texts are joined, and other parts are named. A call without a result
+    (stopped, cut or invalid) is left out of the request, and so is a result without its call; an
+    answered invalid call goes back as the model wrote it.
+
+    Z.ai's own hosts take no `n`, `logprobs`, `top_logprobs`, `logit_bias`, `presence_penalty`,
+    `frequency_penalty`, `parallel_tool_calls`, `store`, `service_tier` and `prediction`: a
+    warning names it once, and it is not sent. Other hosts are given them.
+
+    `tool_choice` is `"auto"` or `"none"` (which sends no tools) there; a named tool, `"any"` and
+    `"required"` become `"auto"` with a warning, a named tool as the only one that is offered.
+    `profile={**model.profile, "tool_choice": True}` has them sent. What stands in `extra_body` is
+    sent as it stands. `request_id` is said with a call: `model.invoke(..., request_id="...")`.
 
     A call that the model could not end (`finish_reason` is `length`, `sensitive`,
-    `network_error`, `model_context_window_exceeded` or `abort`) never runs, even where its JSON
+    `model_context_window_exceeded` or `abort`) never runs, even where its JSON
     is valid: it is in `invalid_tool_calls`, with its text as it came. Chunks that you add up
     yourself cannot be kept from it: there LangChain closes the JSON of a cut call.
 
@@ -116,10 +142,36 @@ class ChatGLM(ChatOpenAI):
 
     None means yes. Sent as `tool_stream: true` at the top level of the body, only when streaming
     with tools. The effective value also stands in `model_kwargs["tool_stream"]`, and counts as said
-    there when the model is copied. It can be said
-    there and in `extra_body` too, and for one call by keyword or `bind`: the nearest to the call
-    wins, and this field over `extra_body` and `model_kwargs`. Documented for GLM-4.6 to 5.2;
-    other models ignore it. A server that refuses it needs `False`."""
+    there when the model is copied. It can be said there and in `extra_body` too, and for one call
+    by keyword or `bind`: the nearest to the call wins, and this field over `extra_body` and
+    `model_kwargs`. Documented for GLM-4.6 to 5.2; other models ignore it. A server that refuses it
+    needs `False`."""
+
+    thinking: StrictBool | Literal["enabled", "disabled"] | dict[str, Any] | None = None
+    """Whether the model thinks before it answers: a bool, GLM's word, or GLM's dict.
+
+    None leaves it to the model; for one call by keyword or `bind`. Models that always think
+    (GLM-5.3) refuse `False`: they are sent `reasoning_effort="low"` instead, with a warning.
+    vLLM and SGLang switch it otherwise:
+    `extra_body={"chat_template_kwargs": {"enable_thinking": False}}`. `reasoning_effort` (GLM-5.2
+    and later) is `ChatOpenAI`'s."""
+
+    clear_thinking: bool | None = None
+    """Whether the server forgets the reasoning of earlier turns; also without `thinking`.
+
+    None: forgotten on the general routes, kept on the `-coding` ones."""
+
+    reasoning_history: ReasoningHistory = "all"
+    """The assistant turns whose reasoning goes back, unmodified and in order.
+
+    `"all"`; `"current_turn"`: those after the user's last message, which tool calls between
+    thoughts need; `"none"`, for servers that do not take it. For one call by keyword or `bind`."""
+
+    do_sample: bool | None = None
+    """False has GLM ignore `temperature` and `top_p`."""
+
+    user_id: str | None = None
+    """The end user, for GLM's abuse monitoring: 6 to 128 characters."""
 
     include_raw_response: bool = False
     """Whether messages keep the untouched text of each frame (of the whole body, in `invoke`).
@@ -277,19 +329,66 @@ class ChatGLM(ChatOpenAI):
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        messages = self._convert_input(input_).to_messages()
-        payload = super()._get_request_payload(messages, stop=stop, **kwargs)
+        history = kwargs.pop("reasoning_history", None) or self.reasoning_history
+        # ChatOpenAI refuses messages that GLM takes, such as those with video.
+        payload = super()._get_request_payload([], stop=stop, **kwargs)
+        thinking = chosen_thinking(self._own_parameters, kwargs)
         return glm_request(
-            payload,
-            messages,
+            {**payload, "thinking": thinking, "clear_thinking": None},
+            self._convert_input(input_).to_messages(),
+            server=self._server(payload["model"]),
             tool_stream=self._wants_tool_stream(kwargs),
-            enforces_schema=bool((self.profile or {}).get("structured_output")),
+            reasoning_history=history,
+            warn=warn_once,
         )
+
+    @property
+    @override
+    def _default_params(self) -> dict[str, Any]:
+        return {**self._own_parameters, **super()._default_params}
+
+    @property
+    def _own_parameters(self) -> dict[str, Any]:
+        said = {name: getattr(self, name) for name in _OWN_PARAMETERS}
+        return {name: value for name, value in said.items() if value is not None}
+
+    def _server(self, model: str) -> Server:
+        own = is_own_host(resolve_base_url(self.openai_api_base, self.endpoint))
+        profile = self.profile or {}
+        return Server(
+            own=own,
+            enforces_schema=bool(profile.get("structured_output")),
+            takes_tool_choice=bool(profile.get("tool_choice", not own)),
+            thinking=thinking_of(model),
+        )
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: dict[str, Any] | str | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools as `ChatOpenAI` does.
+
+        Where `tool_choice` is only `"auto"`, the `"any"` that `create_agent` adds for the tools
+        of its `ToolStrategy` is one without a warning: the user did not say it.
+        """
+        if tool_choice == "any" and any(_is_schema(tool) for tool in tools):
+            takes = self._server(self.model_name).takes_tool_choice
+            tool_choice = "any" if takes else "auto"
+        # LangChain knows `web_search` and `mcp` as tools of OpenAI's too, and not `retrieval`.
+        own = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "retrieval"]
+        others = [tool for tool in tools if tool not in own]
+        bound: Any = super().bind_tools(others, tool_choice=tool_choice, **kwargs)
+        bound = bound.bind(tools=[*bound.kwargs["tools"], *own]) if own else bound
+        return cast("Runnable[LanguageModelInput, AIMessage]", bound)
 
     @override
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type | None = None,
+        schema: dict[str, Any] | type | Callable[..., Any] | BaseTool | None = None,
         *,
         method: Literal["function_calling", "json_mode", "json_schema"] = "json_schema",
         include_raw: bool = False,
@@ -297,27 +396,57 @@ class ChatGLM(ChatOpenAI):
         tools: list[Any] | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Give a model whose answers are objects of a schema.
+        """Give a model whose answers have a shape, parsed and validated here.
+
+        `stream` gives the answer as it grows: a dict from its first brace on, an object of a
+        class as soon as it is valid; of a long answer not with every chunk, but for each 64th part
+        that it gains, so that the time is linear.
 
         Args:
-            schema: A pydantic class, a `TypedDict`, a JSON schema or an OpenAI function.
-            method: `"json_schema"`: servers that enforce a schema (`profile["structured_output"]`:
-                vLLM, SGLang) are given it. Z.ai's own hosts do not enforce one, so there it goes
-                into the instructions, the answer comes as JSON, and a pydantic class validates
-                it here. `"function_calling"`: the schema is a tool. `"json_mode"`: JSON of any
-                shape; your prompt has to say which.
-            include_raw: Whether to give `{"raw", "parsed", "parsing_error"}` and raise nothing.
-            strict: As in `ChatOpenAI`.
-            tools: Tools to bind beside the schema (`"json_schema"` only).
+            schema: A pydantic class (2 or 1), a `TypedDict`, a dataclass, a JSON schema with a
+                title, an OpenAI function or `response_format`, a tool or a function. Classes make
+                an object (a `TypedDict` a dict) and validate it with pydantic. For the others
+                the answer is a dict, checked at any depth for types, `enum`, `const`,
+                `required`, `additionalProperties`, alternatives and `$ref`, and not for ranges,
+                lengths, patterns and formats.
+            method: `"json_schema"`, the default: servers that enforce a schema
+                (`profile["structured_output"]`: vLLM, SGLang) are given it. Z.ai's own hosts do
+                not enforce one, so there it goes into the instructions, with `json_object`, and
+                code fences and prose around the JSON are passed over. `"function_calling"`: the
+                schema is the only tool; where `profile["tool_choice"]` is false an instruction
+                takes the place of a forced call. `"json_mode"`: `json_object`, and your prompt
+                has to say which shape; without a schema any JSON will do.
+            include_raw: Whether to give `{"raw", "parsed", "parsing_error"}` and raise nothing. In
+                a stream `parsing_error` comes last, and what was `parsed` before it is void.
+            strict: As in `ChatOpenAI`, for servers that know it; not with `"json_mode"`.
+            tools: Tools to bind beside the schema (`"json_schema"` only). The answer is None where
+                the model calls one.
             **kwargs: Bound to the model.
 
         Raises:
-            OutputParserException: From the calls: the answer is not what the schema wants.
+            ValueError: The schema is none of these or is missing, or what is said does not go
+                with the method.
+            OutputParserException: From the calls: the answer was cut (its finish reason is named),
+                is no JSON, not of this shape, or prose instead of a function call. `llm_output` is
+                its text as it came.
         """
-        options = {"include_raw": include_raw, "strict": strict, "tools": tools, **kwargs}
-        if method == "json_schema" and isinstance(schema, type) and issubclass(schema, BaseModel):
-            return answering_in(schema, self, **options)
-        return super().with_structured_output(schema, method=method, **options)
+        if strict is not None and method == "json_mode":
+            msg = "strict does not go with method='json_mode'."
+            raise ValueError(msg)
+        if schema is None and method != "json_mode":
+            msg = f"method={method!r} needs a schema."
+            raise ValueError(msg)
+        if tools and method != "json_schema":
+            msg = f"tools do not go with method={method!r}."
+            raise ValueError(msg)
+        shape = None if schema is None else shape_of(schema, strict=strict)
+        forced = self._server(self.model_name).takes_tool_choice
+        bound = bound_to(shape, method, forced=forced)
+        if tools:
+            bound["tools"] = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        tool = shape.name if shape and method == "function_calling" else None
+        parser = AnswerParser(shape=shape, tool=tool, include_raw=include_raw)
+        return self.bind(**{**self._filter_disabled_params(**bound), **kwargs}) | parser
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
@@ -551,6 +680,11 @@ def _send(request: dict[str, Any]) -> dict[str, Any]:
     body = {name: value for name, value in request.items() if name not in TRANSPORT_OPTIONS}
     fields = {"model": body["model"], "messages": [], "stream": body["stream"]}
     return {**fields, **options, "extra_body": body}
+
+
+def _is_schema(tool: Any) -> bool:
+    # A tool that nobody could run: how create_agent has the schema of a ToolStrategy.
+    return isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
 
 
 def _is_ours(client: Any) -> bool:

@@ -8,7 +8,7 @@ and `except ModelRateLimitError` both hold::
     ├── GLMPermissionDeniedError       openai.PermissionDeniedError, ModelPermissionDeniedError
     ├── GLMInvalidRequestError         openai.BadRequestError, ModelInvalidRequestError
     │   ├── GLMContextOverflowError    ContextOverflowError
-    │   └── GLMContentFilterError
+    │   └── GLMContentFilterError      ModelRefusalError
     ├── GLMModelNotFoundError          openai.NotFoundError, ModelNotFoundError
     ├── GLMRateLimitError         (r)  openai.RateLimitError, ModelRateLimitError
     │   ├── GLMOverloadedError    (r)
@@ -23,7 +23,12 @@ and `except ModelRateLimitError` both hold::
 
 (r): `is_retryable`, the same request may succeed later. GLM's business code decides the class
 before the HTTP status does, because GLM sends 429 for an empty balance too. The text of an
-error never decides: it may be Chinese, and it changes.
+error never decides: it may be Chinese, and it changes. `ModelRefusalError` is a base where
+langchain-core has it (1.7.5 and later). An answer that ends with `finish_reason: network_error`
+is a `GLMServerError`; one that ends with `length`, `sensitive` or
+`model_context_window_exceeded` is a message, which says so in its `response_metadata`; only
+`with_structured_output`, which needs it whole, raises `GLMRefusalError` (OutputParserException,
+ModelRefusalError) for `sensitive`.
 """
 
 from __future__ import annotations
@@ -34,9 +39,10 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import openai
+from langchain_core import exceptions
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelAPIError,
@@ -48,9 +54,17 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
     ModelRateLimitError,
     ModelTimeoutError,
+    OutputParserException,
 )
 from langchain_core.messages import AIMessage
 from langchain_openai import StreamChunkTimeoutError
+
+from langchain_glm._codes import row_of
+
+if TYPE_CHECKING:
+    from langchain_core.exceptions import ModelError as _ModelRefusalError
+else:  # the real one came with langchain-core 1.7.5
+    _ModelRefusalError = getattr(exceptions, "ModelRefusalError", ModelError)
 
 _PREVIEW_CHARACTERS = 200
 
@@ -61,6 +75,7 @@ class GLMError(openai.APIError, ModelError):
     Attributes:
         message: GLM's own text and what to do about it.
         code: GLM's business code (`"1302"`), or the error code of another server; None without one.
+            `"network_error"` is the finish reason of an answer that the model could not end.
         request_id: The id that GLM gave the request, None when it gave none.
         status_code: The HTTP status, None when no response arrived.
         body: The decoded `error` object, or the raw text where it was no JSON.
@@ -131,8 +146,22 @@ class GLMContextOverflowError(GLMInvalidRequestError, ContextOverflowError):
     """The prompt is longer than the model's context."""
 
 
-class GLMContentFilterError(GLMInvalidRequestError):
-    """The content policy refused the request."""
+class GLMContentFilterError(GLMInvalidRequestError, _ModelRefusalError):
+    """The content policy refused the request, or cut what was needed of the answer."""
+
+    @property
+    def raw_message(self) -> AIMessage | None:
+        """`partial`, under the name that `ModelRefusalError` has for it."""
+        return self.partial
+
+
+class GLMRefusalError(OutputParserException, _ModelRefusalError):
+    """The content policy cut an answer that `with_structured_output` needs whole.
+
+    Not a `GLMError`: the server answered, and without a parser the answer is a message.
+    """
+
+    raw_message: AIMessage | None = None
 
 
 class GLMModelNotFoundError(GLMError, openai.NotFoundError, ModelNotFoundError):
@@ -156,7 +185,7 @@ class GLMQuotaError(GLMRateLimitError):
 
 
 class GLMServerError(GLMError, openai.InternalServerError, ModelAPIError):
-    """The server failed."""
+    """The server failed; with the code `"network_error"`, in the middle of its answer."""
 
     is_retryable = True
 
@@ -203,66 +232,17 @@ class GLMMalformedStreamError(GLMMalformedResponseError):
     is_retryable = True
 
 
-class _Row(NamedTuple):
-    codes: tuple[str, ...]
-    error: type[GLMError]
-    remedy: str
-
-
-# GLM's business codes: the error table of docs.z.ai, with what probes and recordings added
-# (1113 and 1210 as HTTP 429 and 400 are recorded; 1305 has been seen under HTTP 200).
-_CODES = (
-    _Row(
-        ("401", "1000", "1001", "1002", "1003", "1004"),
-        GLMAuthenticationError,
-        "Check the key (ZAI_API_KEY, or api_key=...): keys of Z.ai and of BigModel are not "
-        "interchangeable.",
-    ),
-    _Row(
-        ("1110", "1111", "1112", "1121", "1220", "1309", "1311", "1313"),
-        GLMPermissionDeniedError,
-        "The account or its plan does not allow this: look at its page on the platform.",
-    ),
-    _Row(
-        ("1113",),
-        GLMQuotaError,
-        'Recharge the account; a Coding Plan key needs endpoint="zai-coding" or "bigmodel-coding".',
-    ),
-    _Row(
-        ("1304", "1308", "1310"),
-        GLMQuotaError,
-        "A usage cap is reached; the text above names the time when it is lifted.",
-    ),
-    _Row(
-        ("1302", "1303"),
-        GLMRateLimitError,
-        "Send fewer requests at once, or set max_retries or a rate_limiter.",
-    ),
-    _Row(("1305", "1312"), GLMOverloadedError, "The model is busy: try again in a while."),
-    _Row(
-        ("1210", "1213", "1214", "1215", "1231"),
-        GLMInvalidRequestError,
-        "Change the request: the text above says which part of it was refused.",
-    ),
-    _Row(
-        ("1211", "1212", "1221", "1222"),
-        GLMModelNotFoundError,
-        "Check the model's name, and that this endpoint serves it.",
-    ),
-    _Row(("1261",), GLMContextOverflowError, "Shorten the conversation, or trim its messages."),
-    _Row(("1300", "1301"), GLMContentFilterError, "Rephrase what was asked."),
-    _Row(("500", "1120", "1200", "1230", "1234"), GLMServerError, "Try again in a while."),
-)
-_ROW_OF_CODE = {code: row for row in _CODES for code in row.codes}
-
-_STATUSES = {
-    401: _ROW_OF_CODE["1000"],
-    402: _Row((), GLMQuotaError, "Recharge the account."),
-    403: _ROW_OF_CODE["1110"],
-    404: _ROW_OF_CODE["1211"],
-    408: _ROW_OF_CODE["500"],
-    409: _ROW_OF_CODE["500"],
-    429: _ROW_OF_CODE["1302"],
+_CLASSES: dict[str, type[GLMError]] = {
+    "authentication": GLMAuthenticationError,
+    "permission": GLMPermissionDeniedError,
+    "invalid request": GLMInvalidRequestError,
+    "context overflow": GLMContextOverflowError,
+    "content filter": GLMContentFilterError,
+    "not found": GLMModelNotFoundError,
+    "rate limit": GLMRateLimitError,
+    "overloaded": GLMOverloadedError,
+    "quota": GLMQuotaError,
+    "server": GLMServerError,
 }
 _REFUSES_TOOL_STREAM = (
     "This server does not take `tool_stream`: use ChatGLM(tool_stream=False, ...)."
@@ -285,14 +265,14 @@ def error_from_body(body: object, response: Any, *, request: Any = None) -> GLME
     error = outer.get("error", outer)
     fields = error if isinstance(error, Mapping) else {"message": error}
     code = None if fields.get("code") is None else str(fields["code"])
-    row = _row(code, response.status_code)
+    row = row_of(code, response.status_code)
     text = str(fields.get("message") or "") or (_preview(body) if body else "No text")
     remedy = _REFUSES_TOOL_STREAM if "tool_stream" in text else row.remedy
     request_id = outer.get("request_id") or fields.get("request_id")
     facts = [f"HTTP {response.status_code}"]
     facts += [f"code {code}"] if code else []
     facts += [f"request id {request_id}"] if request_id else []
-    return row.error(
+    return _CLASSES[row.kind](
         f"{text} ({', '.join(facts)}). {remedy}",
         code=code,
         request_id=request_id,
@@ -302,15 +282,17 @@ def error_from_body(body: object, response: Any, *, request: Any = None) -> GLME
     )
 
 
-def _row(code: str | None, status: int) -> _Row:
-    if code in _ROW_OF_CODE:
-        return _ROW_OF_CODE[code]
-    # vLLM and SGLang put the HTTP status that they mean into `code` when the stream has begun.
-    if code and code.isdecimal() and len(code) == len("500"):
-        status = int(code)
-    if status in _STATUSES:
-        return _STATUSES[status]
-    return _ROW_OF_CODE["1210" if 300 <= status < 500 else "500"]
+def inference_failed(partial: AIMessage, response: Any) -> GLMServerError:
+    """Make the error of an answer whose finish reason is `network_error`."""
+    return GLMServerError(
+        "The model failed in the middle of its answer (finish_reason 'network_error'). What had "
+        "arrived is in .partial; send the request again.",
+        code="network_error",
+        request_id=partial.response_metadata.get("request_id"),
+        request=response.request,
+        response=response,
+        partial=partial,
+    )
 
 
 def malformed(text: str, *, because: str, response: Any = None) -> GLMMalformedResponseError:

@@ -230,7 +230,7 @@ FAILURES = [
         openai.BadRequestError,
         Fail(400, "1210", "This model always engages in thinking and cannot be disabled"),
         fields={"model": "glm-5.3"},
-        bound={"thinking": {"type": "disabled"}},
+        bound={"extra_body": {"thinking": {"type": "disabled"}}},  # by name it would not be sent
         live=True,
     ),
     failure(

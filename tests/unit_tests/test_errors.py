@@ -18,6 +18,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from langchain_glm import errors
+from langchain_glm._codes import CODES
 from langchain_glm.errors import (
     HTTP_ERRORS,
     GLMAuthenticationError,
@@ -33,11 +34,13 @@ from langchain_glm.errors import (
     GLMPermissionDeniedError,
     GLMQuotaError,
     GLMRateLimitError,
+    GLMRefusalError,
     GLMServerError,
     GLMStreamInterruptedError,
     GLMStreamStalledError,
     GLMTimeoutError,
     error_from_body,
+    inference_failed,
     malformed,
     stalled,
     typed_errors,
@@ -94,6 +97,8 @@ def look_up(name):
     module, _, attribute = name.rpartition(".")
     if module:
         return getattr({"openai": openai, "langchain_openai": langchain_openai}[module], attribute)
+    if name == "ModelRefusalError" and not hasattr(langchain_core.exceptions, name):
+        return langchain_core.exceptions.ModelError  # langchain-core before 1.7.5
     return getattr(langchain_core.exceptions, name, None) or getattr(builtins, name)
 
 
@@ -179,8 +184,13 @@ def test_the_code_decides_whatever_the_status(code, cls, retryable, status):
     assert f"HTTP {status}, code {code}" in str(error)
 
 
+def test_every_kind_of_the_table_has_a_class():
+    kinds = {row.kind for row in CODES.values()}
+    assert kinds == set(errors._CLASSES)
+
+
 def test_no_other_code_is_in_the_table():
-    assert sorted(errors._ROW_OF_CODE) == sorted(code for codes, *_ in TABLE for code in codes)
+    assert sorted(CODES) == sorted(code for codes, *_ in TABLE for code in codes)
 
 
 @pytest.mark.parametrize(
@@ -330,8 +340,22 @@ def test_the_request_is_the_responses_unless_it_is_given():
     ("code", "named"),
     [
         ("1000", "ZAI_API_KEY"),
+        ("1003", "expired"),
         ("1113", 'endpoint="zai-coding"'),
-        ("1308", "cap"),
+        ("1113", "bigmodel-coding"),
+        ("1308", "the text above names the time"),
+        ("1304", "cap"),
+        ("1309", "renew"),
+        ("1311", "does not include this model"),
+        ("1313", "fair-use"),
+        ("1210", "temperature (0 to 1)"),
+        ("1210", "thinking"),
+        ("1210", "tool_choice"),
+        ("1213", "Give the parameter"),
+        ("1214", "messages"),
+        ("1214", "modelCode"),
+        ("1215", "one of the two"),
+        ("1231", "request_id"),
         ("1302", "max_retries"),
         ("1305", "busy"),
         ("1211", "model"),
@@ -351,6 +375,30 @@ def test_a_server_that_refuses_tool_stream(message):
     assert type(error) is GLMInvalidRequestError
     assert "tool_stream=False" in str(error)
     assert "tool_stream=False" not in str(error_of("1210", status=400, message="temperature"))
+
+
+def test_an_answer_that_inference_failed_on():
+    partial = AIMessage("half", response_metadata={"request_id": "q1"})
+    error = inference_failed(partial, response(200))
+    assert type(error) is GLMServerError
+    assert (error.code, error.status_code, error.request_id) == ("network_error", 200, "q1")
+    assert (error.partial, error.request) == (partial, REQUEST)
+    assert error.is_retryable
+    assert "network_error" in str(error)
+
+
+def test_a_refusal_shows_its_message_where_langchain_looks_for_it():
+    error = GLMContentFilterError("no", partial=AIMessage("half"))
+    assert error.raw_message == AIMessage("half")
+    assert not error.is_retryable
+
+
+def test_a_refusal_of_structured_output_is_a_parsers_error_and_langchains_refusal():
+    refusal = getattr(langchain_core.exceptions, "ModelRefusalError", ValueError)
+    error = GLMRefusalError("no", llm_output="half")
+    assert isinstance(error, langchain_core.exceptions.OutputParserException)
+    assert isinstance(error, refusal)
+    assert (error.llm_output, error.raw_message, error.is_retryable) == ("half", None, False)
 
 
 def test_malformed_shows_where_the_answer_begins():

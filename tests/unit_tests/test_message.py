@@ -584,6 +584,50 @@ def test_the_message_of_an_answer_that_came_whole():
     ]
 
 
+FOUND = {"title": "t", "link": "u", "content": "c", "refer": "ref_1"}
+CITED = {
+    "type": "citation",
+    "url": "u",
+    "title": "t",
+    "cited_text": "c",
+    "extras": {"refer": "ref_1"},
+}
+
+
+def test_what_was_found_is_cited_by_the_text():
+    frames = [*FRAMES, {"choices": [], "web_search": [FOUND]}]
+    *before, cited, last = chunks_of(frames)
+    assert [block["type"] for chunk in before for block in chunk.message.content_blocks].count(
+        "text"
+    ) == 2
+    assert cited.message.content_blocks == [
+        {"type": "text", "text": "", "index": "lc_txt_0", "annotations": [CITED]}
+    ]
+    assert last.message.content_blocks == []
+    text = {"type": "text", "text": "I'll write.", "annotations": [CITED]}
+    for message in (whole(frames), summed([*before, cited, last])):
+        assert without_indexes(message.content_blocks)[1] == text
+    ends = [
+        event["content"]
+        for event in events_of(frames)
+        if "finish" in event["event"] and "content" in event
+    ]
+    assert without_indexes(ends)[1] == text
+
+
+def test_a_message_without_a_provider_or_a_search_is_left_to_core():
+    message = whole(FRAMES)
+    assert "annotations" not in message.content_blocks[1]
+    bare = AIMessage("Hello", response_metadata={"web_search": [FOUND]})
+    assert bare.content_blocks == [{"type": "text", "text": "Hello"}]
+
+
+def test_a_text_that_has_citations_keeps_them():
+    text = {"type": "text", "text": "Hello", "annotations": [{"type": "citation", "url": "own"}]}
+    metadata = {"model_provider": PROVIDER, "web_search": [FOUND]}
+    assert AIMessage([text], response_metadata=metadata).content_blocks == [text]
+
+
 def test_the_generation_of_an_answer_that_came_whole():
     reply = Reply("glm-4.7")
     reply.read(frame(calls(piece(0, "{}", None, "now")), "tool_calls"))
@@ -745,7 +789,8 @@ def answers(draw):
             frames.append(dict(delta))
     finish = draw(st.sampled_from(["stop", "tool_calls"]))
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"x": 1}}
-    ending = draw(st.sampled_from([{}, {"usage": usage}]))
+    found = {"web_search": [{"title": "t", "link": "u", "refer": "ref_1"}]}
+    ending = draw(st.sampled_from([{}, {"usage": usage}, found, {"usage": usage, **found}]))
     return [*(frame(delta) for delta in frames), frame({"content": ""}, finish, **ending)]
 
 

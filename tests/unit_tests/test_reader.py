@@ -204,6 +204,51 @@ def test_half_a_frame_after_the_finish_reason_is_not_passed_over():
         feed(stream_reader(), sse(*TEXT, STOP) + 'data: {"id":"r1","choices":[],"usa')
 
 
+# Inference that failed
+
+
+FAILED = frame({"content": ""}, "network_error")
+USAGE = {"id": "r1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 9}}
+
+
+@writers
+@pytest.mark.parametrize(
+    ("end", "tokens"),
+    [
+        pytest.param([FAILED, DONE], None, id="done"),
+        pytest.param([FAILED], None, id="end_of_the_body"),
+        pytest.param([{**FAILED, "usage": USAGE["usage"]}, DONE], 12, id="usage_with_it"),
+        pytest.param([FAILED, USAGE, DONE], 12, id="usage_after_it"),
+        pytest.param([FAILED, STOP, USAGE, DONE], 12, id="then_stop"),
+    ],
+)
+def test_inference_that_failed_is_an_error_at_the_end(make_writer, end, tokens):
+    reader = stream_reader(make_writer())
+    assert reader.feed(sse(*TEXT).encode())
+    reader.listen()
+    with pytest.raises(GLMServerError) as caught:
+        feed(reader, sse(*end))
+    assert not reader.done
+    error = caught.value
+    assert (error.code, error.request_id, error.is_retryable) == ("network_error", "q0", True)
+    assert (error.partial.text, error.partial.response_metadata["finish_reason"]) == (
+        "你好, world",
+        "network_error",
+    )
+    assert (error.partial.usage_metadata or {}).get("total_tokens") == tokens
+
+
+def test_inference_that_failed_is_an_error_of_a_whole_answer():
+    usage = {"prompt_tokens": 3, "completion_tokens": 9}
+    body = body_of(message_choice("Hi", "network_error"), usage=usage, request_id="q1")
+    with pytest.raises(GLMServerError) as caught:
+        feed(whole_reader(keep_raw=True), body)
+    error = caught.value
+    assert (error.code, error.request_id, error.status_code) == ("network_error", "q1", 200)
+    assert (error.partial.text, error.partial.usage_metadata["total_tokens"]) == ("Hi", 12)
+    assert error.partial.additional_kwargs == {"raw_response": [body]}
+
+
 # Errors in the stream
 
 

@@ -18,6 +18,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 
 from langchain_glm import ChatGLM
+from langchain_glm.errors import GLMServerError
 from langchain_glm.testing import Call, GLMServer, Reply
 
 # One loop for all tests: its HTTP client is made once.
@@ -38,7 +39,6 @@ CUTS = [
     pytest.param(VALID, "length", id="length"),
     pytest.param(VALID, "abort", id="abort"),
     pytest.param(VALID, "sensitive", id="sensitive"),
-    pytest.param(VALID, "network_error", id="network_error"),
     pytest.param(VALID, "model_context_window_exceeded", id="context"),
 ]
 
@@ -264,6 +264,33 @@ async def test_with_the_content_as_blocks(write_file, written, way, tool_stream,
     assert written == []
     assert_kept(message, arguments)
     assert "tool_call" not in [block["type"] for block in message.content]
+
+
+@half_or_valid
+@in_fragments_and_whole
+async def test_a_call_that_inference_failed_on_does_not_run_and_is_an_error(
+    write_file, written, way, tool_stream, arguments
+):
+    with GLMServer([calling(arguments, finish_reason="network_error"), DONE]) as server:
+        agent = agent_of(glm(server, tool_stream=tool_stream), [write_file])
+        with pytest.raises(GLMServerError) as caught:
+            await run(way, agent)
+        assert len(server.requests) == 1
+    assert written == []
+    assert caught.value.code == "network_error"
+    assert_kept(caught.value.partial, arguments)
+
+
+@pytest.mark.parametrize("make", [agent_of, graph_of])
+async def test_an_answer_that_inference_failed_on_is_asked_for_again(write_file, written, make):
+    # Nothing of an answer that comes whole has been given to anyone.
+    failed = calling(WHOLE, finish_reason="network_error")
+    with GLMServer([failed, calling(WHOLE, finish_reason="tool_calls"), DONE]) as server:
+        model = ChatGLM(base_url=server.base_url, api_key="test-key", max_retries=1)
+        message = await run(invoke, make(model, [write_file]))
+        assert len(server.requests) == 3
+    assert written == [("small.txt", "all of it")]
+    assert message.text == "Done."
 
 
 class WritingCache(BaseCache):

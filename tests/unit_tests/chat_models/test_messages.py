@@ -409,8 +409,11 @@ def test_a_checkpointer_changes_no_byte(fields, script, make, run, tmp_path):
             history = server.requests[-1].body["messages"]
     turn = history[1]
     assert turn["reasoning_content"] == script[0].reasoning
-    assert [call["id"] for call in turn["tool_calls"]] == [c.id for c in script[0].tool_calls]
-    if script[0] is BROKEN_ALONE:
+    # create_agent answers an invalid call before it goes on. In the graph of chunks nobody answers,
+    # and the calls are left out.
+    answered = script[0].tool_calls if make is agent_of else []
+    assert [call["id"] for call in turn.get("tool_calls", ())] == [call.id for call in answered]
+    if script[0] is BROKEN_ALONE and answered:
         (call,) = turn["tool_calls"]
         assert call["function"]["arguments"] == BROKEN_ALONE.tool_calls[0].arguments
 

@@ -147,8 +147,9 @@ def test_frames_split_anywhere(size):
 
 def test_a_chunk_holds_its_own_frame():
     with GLMServer(REPLY) as server:
-        chunks = list(chat(server).bind_tools([write_file]).stream("hi"))
+        *chunks, last = chat(server).bind_tools([write_file]).stream("hi")
         frames = sent_frames(server.requests[0])
+    assert last.additional_kwargs == {}  # what was found, in the same frame, has a chunk before it
     for chunk, frame in zip(chunks, frames, strict=True):
         assert chunk.additional_kwargs["raw_response"] == [frame]
         (delta,) = raw_deltas(chunk)

@@ -17,6 +17,14 @@ from langchain_glm.testing import GLMServer, Raw
 
 ENVELOPE = {"id": "20260101abcd", "request_id": "r-17", "created": 1, "model": "glm-4.7-0101"}
 SEARCH = [{"title": "T", "link": "https://a.example", "refer": "ref_1"}]
+CITATIONS = [
+    {
+        "type": "citation",
+        "title": "T",
+        "url": "https://a.example",
+        "extras": {"refer": "ref_1"},
+    }
+]
 USAGE = {
     "prompt_tokens": 120,
     "completion_tokens": 45,
@@ -170,6 +178,9 @@ REPLIES = [
     pytest.param({"text": "Hello"}, id="text only"),
     pytest.param({"text": "Hello", "usage": None}, id="no usage"),
     pytest.param({"text": "Hello", "web_search": SEARCH}, id="text and web search"),
+    pytest.param(
+        {"calls": [READ], "finish": "tool_calls", "web_search": SEARCH}, id="web search, no text"
+    ),
     pytest.param({"reasoning": "Hm.", "text": "Hello"}, id="reasoning and text"),
     pytest.param({"reasoning": "Hm."}, id="reasoning only"),
     pytest.param({"calls": TWO, "finish": "tool_calls"}, id="calls only"),
@@ -207,7 +218,7 @@ async def test_the_message_of_everything():
         "text": "Ich lese.",
         "content_blocks": [
             {"type": "reasoning", "reasoning": "Überlegt"},
-            {"type": "text", "text": "Ich lese."},
+            {"type": "text", "text": "Ich lese.", "annotations": CITATIONS},
             read,
             write,
         ],
