@@ -32,6 +32,7 @@ ROOMS = [
     "_tokens",
     "_structured",
     "_client",
+    "_settings",
     "chat_models",
     "_registry",
 ]

@@ -5,6 +5,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.tools import tool
+from pythons import async_agents_stream
 
 from langchain_glm import ChatGLM
 from langchain_glm.errors import (
@@ -125,7 +126,13 @@ async def test_a_later_step_is_retried_alone(ask):
     assert len(second) == len(first) + 2  # the call and its result
 
 
-@pytest.mark.parametrize("ask", [stream, astream])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(stream, id="stream"),
+        pytest.param(astream, id="astream", marks=async_agents_stream),
+    ],
+)
 async def test_a_stream_that_broke_off_is_retried_by_the_middleware_alone(ask):
     # The model itself does not, because fragments were given out.
     with GLMServer([HALF, DONE]) as server:
