@@ -42,6 +42,7 @@ from langchain_glm.errors import (
     GLMInvalidRequestError,
     GLMModelNotFoundError,
     GLMOverloadedError,
+    GLMPermissionDeniedError,
     GLMQuotaError,
     GLMRateLimitError,
     GLMServerError,
@@ -211,6 +212,12 @@ FAILURES = [
         Fail(401, "401", "token expired or incorrect"),
         fields={"api_key": "not-a-key"},
         live=True,
+    ),
+    failure(
+        "permission",
+        GLMPermissionDeniedError,
+        openai.PermissionDeniedError,
+        Fail(403, "1220", "You do not have permission to access this API"),
     ),
     failure(
         "quota",
