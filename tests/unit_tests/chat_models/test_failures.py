@@ -14,6 +14,7 @@ from langchain.agents import create_agent
 from langchain_core import exceptions as core
 from langchain_core.tools import tool
 from pythons import async_agents_stream
+from ways import ainvoke, astream, av3, invoke, stream, v3
 
 from langchain_glm import ChatGLM, errors
 from langchain_glm.errors import (
@@ -58,33 +59,6 @@ def call_frame(**call):
 def error_frame(code="1302"):
     body = {"error": {"code": code, "message": "no"}, "request_id": "req-7"}
     return b"data: %b\n\n" % json.dumps(body).encode()
-
-
-async def invoke(model):
-    return model.invoke("x")
-
-
-async def ainvoke(model):
-    return await model.ainvoke("x")
-
-
-async def stream(model):
-    chunks = list(model.stream("x"))
-    return sum(chunks[1:], chunks[0])
-
-
-async def astream(model):
-    chunks = [chunk async for chunk in model.astream("x")]
-    return sum(chunks[1:], chunks[0])
-
-
-async def v3(model):
-    return model.stream_events("x", version="v3").output
-
-
-async def av3(model):
-    async with await model.astream_events("x", version="v3") as events:
-        return await events
 
 
 EVERY_PATH = [invoke, ainvoke, stream, astream, v3, av3]

@@ -5,6 +5,7 @@ import operator
 from functools import reduce
 
 import pytest
+import ways
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pythons import async_agents_stream
@@ -61,41 +62,8 @@ def sent_body(received):
     return [b"".join(piece for _, piece in received.sent).decode()]
 
 
-async def by_invoke(model):
-    return model.invoke("hi")
-
-
-async def by_ainvoke(model):
-    return await model.ainvoke("hi")
-
-
-async def by_stream(model):
-    return reduce(operator.add, model.stream("hi"))
-
-
-async def by_astream(model):
-    return reduce(operator.add, [chunk async for chunk in model.astream("hi")])
-
-
-async def by_bulk_merge(model):
-    first, *rest = model.stream("hi")
-    return first.__add__(rest)
-
-
-async def by_v2(model):
-    return [event async for event in model.astream_events("hi", version="v2")][-1]["data"]["output"]
-
-
-async def by_v3(model):
-    return model.stream_events("hi", version="v3").output
-
-
-async def by_async_v3(model):
-    return await (await model.astream_events("hi", version="v3")).output
-
-
-WHOLE = [by_invoke, by_ainvoke]
-STREAMED = [by_stream, by_astream, by_bulk_merge, by_v2, by_v3, by_async_v3]
+WHOLE = [ways.invoke, ways.ainvoke]
+STREAMED = [ways.stream, ways.astream, ways.bulk_merge, ways.v2, ways.v3, ways.av3]
 whole = pytest.mark.parametrize("ask", WHOLE)
 streamed = pytest.mark.parametrize("ask", STREAMED)
 
@@ -202,7 +170,7 @@ STOPPED = [
 ]
 
 
-@pytest.mark.parametrize("ask", [whole_stream, awhole_stream, by_v3, by_async_v3])
+@pytest.mark.parametrize("ask", [whole_stream, awhole_stream, ways.v3, ways.av3])
 @pytest.mark.parametrize(("end", "last"), STOPPED)
 async def test_a_stream_that_breaks_keeps_its_frames(ask, end, last):
     body = f"data: {EMPTY}\n\ndata: {KEPT}\n\n{end}"
@@ -216,7 +184,7 @@ async def test_a_stream_that_breaks_keeps_its_frames(ask, end, last):
     assert caught_without.value.partial.additional_kwargs == {}
 
 
-@pytest.mark.parametrize("ask", [whole_stream, awhole_stream, by_v3, by_async_v3])
+@pytest.mark.parametrize("ask", [whole_stream, awhole_stream, ways.v3, ways.av3])
 async def test_a_stream_that_breaks_at_once_keeps_its_frame(ask):
     with GLMServer(Raw(b"data: \xff{\n\n")) as server, pytest.raises(GLMError) as caught:
         await ask(chat(server, max_retries=0))

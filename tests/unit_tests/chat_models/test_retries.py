@@ -11,6 +11,7 @@ import time
 import openai
 import pytest
 from langchain_core.exceptions import ModelRateLimitError
+from ways import ainvoke, astream, av3, invoke, stream, v3
 
 from langchain_glm import ChatGLM, _client
 from langchain_glm.errors import (
@@ -40,33 +41,6 @@ def frame(delta):
 
 def glm(server, **fields):
     return ChatGLM(base_url=server.base_url, api_key="test-key", **fields)
-
-
-async def invoke(model):
-    return model.invoke("x")
-
-
-async def ainvoke(model):
-    return await model.ainvoke("x")
-
-
-async def stream(model):
-    chunks = list(model.stream("x"))
-    return sum(chunks[1:], chunks[0])
-
-
-async def astream(model):
-    chunks = [chunk async for chunk in model.astream("x")]
-    return sum(chunks[1:], chunks[0])
-
-
-async def v3(model):
-    return model.stream_events("x", version="v3").output
-
-
-async def av3(model):
-    async with await model.astream_events("x", version="v3") as events:
-        return await events
 
 
 decide = _client._Retries.delay

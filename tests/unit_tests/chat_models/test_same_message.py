@@ -7,10 +7,9 @@ calls parsed leniently.
 """
 
 import json
-import operator
-from functools import reduce
 
 import pytest
+import ways
 
 from langchain_glm import ChatGLM
 from langchain_glm.testing import GLMServer, Raw
@@ -84,39 +83,6 @@ def serve(whole, frames):
     return lambda request: streamed if request.body["stream"] else whole
 
 
-async def by_invoke(model):
-    return model.invoke("hi")
-
-
-async def by_ainvoke(model):
-    return await model.ainvoke("hi")
-
-
-async def by_stream(model):
-    return reduce(operator.add, model.stream("hi"))
-
-
-async def by_astream(model):
-    return reduce(operator.add, [chunk async for chunk in model.astream("hi")])
-
-
-async def by_bulk_merge(model):
-    first, *rest = model.stream("hi")
-    return first.__add__(rest)
-
-
-async def by_v2(model):
-    return [event async for event in model.astream_events("hi", version="v2")][-1]["data"]["output"]
-
-
-async def by_v3(model):
-    return model.stream_events("hi", version="v3").output
-
-
-async def by_async_v3(model):
-    return await (await model.astream_events("hi", version="v3")).output
-
-
 async def by_invoke_of_a_streaming_model(model):
     return model.invoke("hi", stream=True)
 
@@ -125,15 +91,15 @@ async def by_ainvoke_of_a_streaming_model(model):
     return await model.ainvoke("hi", stream=True)
 
 
-ADDED_BY_HAND = [by_stream, by_astream, by_bulk_merge]
+ADDED_BY_HAND = [ways.stream, ways.astream, ways.bulk_merge]
 SETTLED = [
-    by_ainvoke,
-    by_v3,
-    by_async_v3,
+    ways.ainvoke,
+    ways.v3,
+    ways.av3,
     by_invoke_of_a_streaming_model,
     by_ainvoke_of_a_streaming_model,
 ]
-EVERY_OTHER_WAY = [*ADDED_BY_HAND, by_v2, *SETTLED]
+EVERY_OTHER_WAY = [*ADDED_BY_HAND, ways.v2, *SETTLED]
 
 
 def blocks(message):
@@ -158,10 +124,10 @@ def facts(message):
     }
 
 
-async def ask_each_way(reply, ways, **fields):
+async def ask_each_way(reply, each, **fields):
     with GLMServer(reply) as server:
         model = ChatGLM(api_key="test-key", base_url=server.base_url, **fields)
-        return {ask.__name__: await ask(model) for ask in [by_invoke, *ways]}
+        return {ask.__name__: await ask(model) for ask in [ways.invoke, *each]}
 
 
 REPLIES = [
@@ -202,7 +168,7 @@ REPLIES = [
 @pytest.mark.parametrize("reply", REPLIES)
 async def test_every_way_gives_the_same_message(reply, version):
     messages = await ask_each_way(answer(**reply), EVERY_OTHER_WAY, output_version=version)
-    expected = facts(messages.pop("by_invoke"))
+    expected = facts(messages.pop("invoke"))
     for way, message in messages.items():
         assert facts(message) == expected, way
         assert message.invalid_tool_calls == [], way
@@ -210,7 +176,7 @@ async def test_every_way_gives_the_same_message(reply, version):
 
 async def test_the_message_of_everything():
     reply = REPLIES[0].values[0]
-    message = (await ask_each_way(answer(**reply), []))["by_invoke"]
+    message = (await ask_each_way(answer(**reply), []))["invoke"]
     read = {"type": "tool_call", "id": "call_r", "name": "read", "args": {"path": "é.py"}}
     write_args = {"path": "b", "lines": [1, 2.5, None]}
     write = {"type": "tool_call", "id": "call_w", "name": "write", "args": write_args}
@@ -265,7 +231,7 @@ INVALID = [
 async def test_calls_that_must_not_run_are_the_same(calls, finish, invalid, version):
     reply = answer(reasoning="Hm.", text="I write.", calls=calls, finish=finish)
     messages = await ask_each_way(reply, SETTLED, output_version=version)
-    first = messages["by_invoke"]
+    first = messages["invoke"]
     assert [call["id"] for call in first.invalid_tool_calls] == invalid
     texts = {call["id"]: call["function"]["arguments"] for call in calls}
     for way, message in messages.items():
@@ -281,7 +247,7 @@ async def test_calls_that_must_not_run_are_the_same(calls, finish, invalid, vers
 async def test_chunks_added_by_hand_differ_only_in_such_calls(calls, finish, invalid):
     reply = answer(reasoning="Hm.", text="I write.", calls=calls, finish=finish)
     messages = await ask_each_way(reply, ADDED_BY_HAND)
-    expected = facts(messages.pop("by_invoke"))
+    expected = facts(messages.pop("invoke"))
     for way, message in messages.items():
         found = facts(message)
         for difference in ("tool_calls", "content_blocks"):
