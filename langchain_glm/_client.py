@@ -20,12 +20,12 @@ import inspect
 import itertools
 import os
 import random
-import socket
 import threading
 import time
 import urllib.request
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import openai
@@ -38,6 +38,7 @@ from langchain_openai.chat_models._client_utils import (
 from pydantic import SecretStr
 
 from langchain_glm._endpoints import usable_key
+from langchain_glm._stopping import StoppedError, StopSignal, shut_down
 from langchain_glm.errors import HTTP_ERRORS, GLMError, typed_errors
 
 T = TypeVar("T")
@@ -317,6 +318,7 @@ def run(
     *,
     max_retries: int | None,
     silence: float | None = None,
+    stop: StopSignal | None = None,
 ) -> Generator[T, None, None]:
     """Send a request, again where that helps, and give out what its reader makes of the body.
 
@@ -325,15 +327,17 @@ def run(
         read: Makes the reader of a response.
         max_retries: How often to send it again at most, None for openai's default.
         silence: The seconds after which the HTTP client gives up a silent body, for the error.
+        stop: What may hang up on the server in the middle of its answer.
 
     Raises:
         GLMError: The request failed, or what had begun to arrive broke.
+        StoppedError: `stop` was called.
     """
     retries = _Retries(max_retries)
     while True:
         attempt = _Attempt(silence)
         try:
-            with attempt.errors(), send() as response:
+            with attempt.errors(), send() as response, _hung_up_by(stop, response):
                 reader = attempt.reader = read(response.http_response)
                 body = response.iter_bytes()
                 for data in body:
@@ -353,10 +357,12 @@ def run(
                 reader.listen()
                 return
         except GLMError as error:
+            if stop and stop.is_stopped:  # no error of the model, for nobody to handle
+                raise StoppedError from error
             delay = retries.delay(error, attempt)
             if delay is None:
                 raise
-        time.sleep(delay)
+        (stop.wait if stop else time.sleep)(delay)
 
 
 async def arun(
@@ -398,6 +404,12 @@ async def arun(
         await asyncio.sleep(delay)
 
 
+def _hung_up_by(stop: StopSignal | None, response: Any) -> AbstractContextManager[None]:
+    if stop is None:
+        return contextlib.nullcontext()
+    return stop.reading(response.http_response)
+
+
 # A connection can be used again only when its response has been read to the end. After the last
 # frame that end is nearly always at hand, and it is read before the last item goes out: core's
 # sync v3 streams come back for nothing after it. A server that holds the body open is not waited
@@ -405,7 +417,7 @@ async def arun(
 
 
 def _drain(body: Iterator[bytes], response: Any) -> None:
-    hang_up = threading.Timer(_DRAIN_SECONDS, _shut_down, (response,))
+    hang_up = threading.Timer(_DRAIN_SECONDS, shut_down, (response,))
     hang_up.daemon = True
     hang_up.start()
     try:
@@ -429,15 +441,6 @@ async def _adrain(body: AsyncIterator[bytes], response: Any) -> None:
     with contextlib.suppress(asyncio.TimeoutError, *HTTP_ERRORS):
         await asyncio.wait_for(read_on(), _DRAIN_SECONDS)
     await response.aclose()
-
-
-def _shut_down(response: Any) -> None:
-    """Wake the thread that reads from this response's socket, for good."""
-    stream = response.extensions.get("network_stream")
-    sock = stream.get_extra_info("socket") if stream else None
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
 
 
 def read_timeout(timeout: Any, silence: float | None) -> openai.Timeout:

@@ -22,6 +22,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from langchain_glm._calls import SETTLED_CALLS, readable_arguments
+
 ReasoningHistory = Literal["all", "current_turn", "none"]
 
 Turn = dict[str, Any]
@@ -123,12 +125,15 @@ def _assistant_fields(message: AIMessage) -> Turn:
 def _calls(message: AIMessage) -> list[Turn]:
     # Chunks that a user has added up have the calls as they were meant under this name; in
     # `tool_calls` LangChain has closed the JSON of a cut one.
-    settled = message.additional_kwargs.get("settled_tool_calls") or {
+    settled = message.additional_kwargs.get(SETTLED_CALLS) or {
         "tool_calls": message.tool_calls,
         "invalid_tool_calls": message.invalid_tool_calls,
     }
     calls = [_call(call, _json(call["args"])) for call in settled["tool_calls"]]
-    calls += [_call(call, call.get("args") or "") for call in settled["invalid_tool_calls"]]
+    calls += [
+        _call(call, _json(readable_arguments(call.get("args") or "")))
+        for call in settled["invalid_tool_calls"]
+    ]
     return calls or [
         _call(block, _json(block.get("input", block.get("args"))))
         for block in _blocks(message.content)
@@ -137,7 +142,7 @@ def _calls(message: AIMessage) -> list[Turn]:
 
 
 def _call(call: Mapping[str, Any], arguments: str) -> Turn:
-    function = {"name": call.get("name") or "", "arguments": arguments}
+    function = {"name": call.get("name") or "unknown", "arguments": arguments}
     return {"type": "function", "id": call.get("id"), "function": function}
 
 

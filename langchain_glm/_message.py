@@ -15,8 +15,6 @@ from typing import Any, cast
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
-    InvalidToolCall,
-    ToolCall,
     ToolCallChunk,
 )
 from langchain_core.messages.ai import UsageMetadata
@@ -25,18 +23,18 @@ from langchain_core.messages.content import Citation
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_protocol.protocol import MessagesData
 
-from langchain_glm._delta import RAW_RESPONSE, CallDelta, Delta, Reply, Verdict
+from langchain_glm._calls import (
+    SETTLED_CALLS,
+    CallDelta,
+    invalid_tool_call,
+    sorted_calls,
+    tool_call,
+)
+from langchain_glm._chunks import generation_chunk, message_chunk
+from langchain_glm._delta import RAW_RESPONSE, Delta, Reply
 
 PROVIDER = "zai"
 """Our `model_provider`, as models.dev has it."""
-
-SETTLED_CALLS = "settled_tool_calls"
-"""Where the last chunk says how the calls ended, if any of them must not run.
-
-Stands in `additional_kwargs`, as `{"tool_calls": [...], "invalid_tool_calls": [...]}`. Core parses
-the calls of merged chunks leniently (it closes the JSON of a cut one) and throws their raw text
-away; this brings both back.
-"""
 
 
 def usage_metadata(usage: Mapping[str, Any]) -> UsageMetadata:
@@ -122,7 +120,7 @@ def to_message(reply: Reply, *, raw: Sequence[str] = (), ended: bool = True) -> 
     return AIMessage(
         content=reply.text,
         additional_kwargs=additional,
-        **_sorted_calls(verdicts),
+        **sorted_calls(verdicts),
         usage_metadata=usage_metadata(reply.usage) if reply.usage else None,
         response_metadata={"model_provider": PROVIDER, **answer_metadata(reply)},
     )
@@ -192,23 +190,18 @@ class ChunkWriter:
         chunks carry. Only what a web search found has a chunk before it, where there is a text
         that it belongs to: `_chunk_blocks` makes the citations of that text from it.
         """
-        chunks: list[dict[str, Any]] = []
-        if named := reply.end():
-            chunks.append({"tool_call_chunks": [_call_chunk(call) for call in named]})
+        rest = self.write(reply.end())
         last: dict[str, Any] = {"chunk_position": "last"}
         if reply.usage:
             last["usage_metadata"] = usage_metadata(reply.usage)
         verdicts = reply.verdicts()
         if any(verdict.problem for verdict in verdicts):
-            last["additional_kwargs"] = {SETTLED_CALLS: _sorted_calls(verdicts)}
+            last["additional_kwargs"] = {SETTLED_CALLS: sorted_calls(verdicts)}
         info = answer_metadata(reply)
         if reply.text and _WEB_SEARCH in info:
             found = {"model_provider": PROVIDER, _WEB_SEARCH: info.pop(_WEB_SEARCH)}
-            chunks.append({"response_metadata": found})
-        return [
-            *(self._generation(chunk, {}) for chunk in chunks),
-            self._generation(last, info),
-        ]
+            rest.append(self._generation({"response_metadata": found}, {}))
+        return [*rest, self._generation(last, info)]
 
     def _generation(self, fields: dict[str, Any], info: dict[str, Any]) -> ChatGenerationChunk:
         info, self._first_info = {**self._first_info, **info}, {}
@@ -219,10 +212,8 @@ class ChunkWriter:
                 "additional_kwargs": {**fields.get("additional_kwargs", {}), **kept},
             }
             self._raw = []
-        message = AIMessageChunk(
-            **{"content": "", "response_metadata": {"model_provider": PROVIDER}, **fields}
-        )
-        return ChatGenerationChunk(message=message, generation_info=info or None)
+        fields = {"content": "", "response_metadata": {"model_provider": PROVIDER}, **fields}
+        return generation_chunk(message_chunk(fields), info or None)
 
 
 class EventWriter:
@@ -263,14 +254,15 @@ class EventWriter:
 
     def finish(self, reply: Reply) -> list[MessagesData]:
         """Write the end of each block, with the verdict on each call, and of the message."""
-        reply.end()
-        events: list[Any] = [] if self._wire else [self._message_start()]
+        events: list[Any] = self.write(reply.end())
+        if not self._wire:
+            events.append(self._message_start())
         ends: dict[int | str, Any] = {
             "reasoning": _reasoning_block(reply.reasoning),
             "text": _text_block(reply.text, citations(reply.envelope)),
         }
         for verdict in reply.verdicts():
-            block = _invalid_call(verdict) if verdict.problem else _tool_call(verdict)
+            block = invalid_tool_call(verdict) if verdict.problem else tool_call(verdict)
             ends[verdict.call.index] = block
         for kind, wire_index in self._wire.items():
             event = {"event": "content-block-finish", "index": wire_index, "content": ends[kind]}
@@ -372,27 +364,4 @@ def _call_chunk(call: CallDelta) -> ToolCallChunk:
         name=call.name,
         args=call.arguments,
         index=call.position,
-    )
-
-
-def _sorted_calls(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    return {
-        "tool_calls": [_tool_call(verdict) for verdict in verdicts if not verdict.problem],
-        "invalid_tool_calls": [_invalid_call(verdict) for verdict in verdicts if verdict.problem],
-    }
-
-
-def _tool_call(verdict: Verdict) -> ToolCall:
-    call = verdict.call
-    return ToolCall(type="tool_call", id=call.id, name=call.name, args=verdict.arguments)
-
-
-def _invalid_call(verdict: Verdict) -> InvalidToolCall:
-    call = verdict.call
-    return InvalidToolCall(
-        type="invalid_tool_call",
-        id=call.id,
-        name=call.name or None,
-        args=call.arguments,
-        error=verdict.problem,
     )

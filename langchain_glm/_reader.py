@@ -357,11 +357,11 @@ def _reports_error(body: Mapping[str, Any]) -> bool:
 
 
 def _warn_of_cut_calls(reply: Reply) -> None:
-    for call, _, problem in reply.verdicts():
-        if problem and reply.was_cut:
+    for verdict in reply.verdicts():
+        if verdict.problem and reply.was_cut:
             logger.warning(
                 "The model's call of %r was cut off (finish_reason %r) and will not run: its text "
                 "is in invalid_tool_calls. Raise max_tokens, or ask for smaller pieces.",
-                call.name,
+                verdict.call.name,
                 reply.finish_reason,
             )

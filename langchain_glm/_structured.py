@@ -23,8 +23,7 @@ from langchain_core.runnables.utils import AddableDict
 from pydantic import SkipValidation
 from typing_extensions import override
 
-from langchain_glm._delta import CUT_FINISH_REASONS
-from langchain_glm._message import SETTLED_CALLS
+from langchain_glm._calls import CUT_FINISH_REASONS, SETTLED_CALLS
 from langchain_glm._request import INSTRUCTION
 from langchain_glm._shape import Shape, preview
 from langchain_glm.errors import GLMRefusalError

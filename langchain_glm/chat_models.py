@@ -41,6 +41,7 @@ from langchain_glm._request import (
 )
 from langchain_glm._settings import GLMSettings
 from langchain_glm._shape import shape_of
+from langchain_glm._stopping import stop_signal
 from langchain_glm._structured import AnswerParser, bound_to
 from langchain_glm._tokens import estimate_message_tokens, estimate_tokens, stand_in_token_ids
 
@@ -241,7 +242,7 @@ class ChatGLM(GLMSettings):
         **kwargs: Any,
     ) -> ChatResult:
         request = self._get_request_payload(messages, stop=stop, **{**kwargs, "stream": False})
-        return self._result(list(self._run(request, self._reading().whole)))
+        return self._result(list(self._run(request, self._reading().whole, run_manager)))
 
     @override
     async def _agenerate(
@@ -263,7 +264,7 @@ class ChatGLM(GLMSettings):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         request = self._stream_request(messages, stop, **kwargs)
-        with closing(self._run(request, self._reading().chunks)) as chunks:
+        with closing(self._run(request, self._reading().chunks, run_manager)) as chunks:
             for chunk in chunks:
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -294,7 +295,7 @@ class ChatGLM(GLMSettings):
         """Give LangChain's v3 streams their events at first hand (core looks for this name)."""
         request = self._stream_request(messages, stop, **kwargs)
         read = self._reading().events(_message_id(run_manager))
-        with closing(self._run(request, read)) as events:
+        with closing(self._run(request, read, run_manager)) as events:
             yield from events
 
     async def _astream_chat_model_events(
@@ -341,10 +342,13 @@ class ChatGLM(GLMSettings):
         timeout = request.get("timeout", self.request_timeout)
         return {**request, "timeout": read_timeout(timeout, self.stream_chunk_timeout)}
 
-    def _run(self, request: dict[str, Any], read: Any) -> Generator[Any, None, None]:
+    def _run(
+        self, request: dict[str, Any], read: Any, run_manager: CallbackManagerForLLMRun | None
+    ) -> Generator[Any, None, None]:
         self._ensure_sync_client_available()
         create = functools.partial(self.client.with_streaming_response.create, **_send(request))
-        return run(create, functools.partial(read, request["model"]), **self._limits(request))
+        read = functools.partial(read, request["model"])
+        return run(create, read, stop=stop_signal(run_manager), **self._limits(request))
 
     def _arun(self, request: dict[str, Any], read: Any) -> AsyncGenerator[Any, None]:
         create = functools.partial(

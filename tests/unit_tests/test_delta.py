@@ -7,7 +7,8 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_glm import raw_deltas
-from langchain_glm._delta import CUT_FINISH_REASONS, CallDelta, Delta, Reply, parse_arguments
+from langchain_glm._calls import CUT_FINISH_REASONS, CallDelta, parse_arguments
+from langchain_glm._delta import Delta, Reply
 from langchain_glm.errors import GLMMalformedStreamError
 
 LEFT_OUT = object()
@@ -36,7 +37,7 @@ def read(*frames, finish="tool_calls"):
     """The reply to these frames and a finishing one, and every piece of a call that it gave."""
     reply = Reply("glm-4.7")
     deltas = [reply.read(item) for item in (*frames, frame({}, finish))]
-    return reply, [call for delta in deltas for call in delta.calls] + reply.end()
+    return reply, [call for delta in deltas for call in delta.calls] + list(reply.end().calls)
 
 
 def ended(reply):
@@ -45,7 +46,7 @@ def ended(reply):
         (call.id, call.name, call.arguments, problem)
         if problem
         else (call.id, call.name, arguments)
-        for call, arguments, problem in reply.verdicts()
+        for call, arguments, problem, _ in reply.verdicts()
     ]
 
 
@@ -655,11 +656,11 @@ def test_a_call_without_an_id_gets_one_at_the_end():
     reply = Reply("glm-4.7")
     [frame_] = each(piece(WHOLE, index=0, name="write"))
     assert reply.read(frame_).calls == [CallDelta(0, None, "write", WHOLE)]
-    [named] = reply.end()
+    [named] = reply.end().calls
     assert named == CallDelta(0, reply.calls[0].id, None, "")
     assert named.id.startswith("call_")
     assert len(named.id) > len("call_")
-    assert reply.end() == []
+    assert reply.end() == Delta(calls=[])
 
 
 def test_the_pieces_of_two_calls_in_one_delta_stay_in_order():
@@ -1006,11 +1007,15 @@ def test_other_ids_are_no_error(frames):
 # Verdicts
 
 CUT_REASONS = [
+    "MAX_TOKENS",
     "abort",
     "content_filter",
     "length",
+    "max_output_tokens",
+    "max_tokens",
     "model_context_window_exceeded",
     "network_error",
+    "refusal",
     "sensitive",
 ]
 CUT_TEXTS = {
@@ -1118,7 +1123,7 @@ def test_a_stream_that_broke_off_cuts_the_open_call():
 )
 def test_broken_arguments_never_run(text, because):
     reply, _ = read(*each(piece(text, index=0, id="c1", name="write")))
-    [(_, arguments, problem)] = reply.verdicts()
+    [(_, arguments, problem, _)] = reply.verdicts()
     assert arguments == {}
     assert problem.startswith(f"The arguments are not a JSON object: {because}")
     assert reply.calls[0].arguments == text

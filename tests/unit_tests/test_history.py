@@ -321,17 +321,26 @@ def test_an_answered_call_goes_back():
 
 
 @pytest.mark.parametrize(
-    ("args", "sent"), [('{"path": "a', '{"path": "a'), (None, ""), ("", ""), ("[1]", "[1]")]
+    ("args", "sent"),
+    [
+        ('{"path": "a', '{"path": "a"}'),
+        ('{"path": "a", "n": 1 2', '{"path": "a", "n": 1}'),
+        ('{"path": "a\nb', '{"path": "a\\nb"}'),
+        (None, "{}"),
+        ("", "{}"),
+        ("[1]", "{}"),
+        ("nonsense", "{}"),
+    ],
 )
-def test_an_answered_invalid_call_goes_back_as_it_was_written(args, sent):
+def test_an_answered_invalid_call_goes_back_as_far_as_it_can_be_read(args, sent):
     assert calls_of(broken("a", args)) == [call("a", sent)]
-    assert calls_of(broken("a", args, name=None)) == [call("a", sent, name="")]
+    assert calls_of(broken("a", args, name=None)) == [call("a", sent, name="unknown")]
 
 
 def test_calls_that_were_added_up_go_back_as_they_were_meant():
     settled = {"tool_calls": [], "invalid_tool_calls": broken("a").invalid_tool_calls}
     message = calling("a", additional_kwargs={"settled_tool_calls": settled})
-    assert calls_of(message) == [call("a", '{"path": "a')]
+    assert calls_of(message) == [call("a", '{"path": "a"}')]
 
 
 @pytest.mark.parametrize(

