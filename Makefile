@@ -8,7 +8,7 @@ RECORDINGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test integration record check format clean
+.PHONY: help demo test test-node integration record check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,13 @@ demo: $(VENV)/.demo ## Watch arguments stream: against Z.ai with ZAI_API_KEY, el
 # The key is kept from the tests: they are to cost nothing and to need no network.
 test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded bodies in DIR)
 	ZAI_API_KEY= $(BIN)/python -m pytest $(if $(RECORDINGS),--recordings=$(RECORDINGS)) $(PYTEST_ARGS)
+
+test-node: $(VENV)/.test tests/node/node_modules/.installed ## Run the checks that need Node: AG-UI's client and the AI SDK read our streams
+	ZAI_API_KEY= $(BIN)/python -m pytest tests/node/check_encoders.py $(PYTEST_ARGS)
+
+tests/node/node_modules/.installed: tests/node/package.json
+	cd tests/node && npm install --no-audit --no-fund
+	@touch $@
 
 integration: $(VENV)/.test ## Run LangChain's integration suite: against Z.ai with ZAI_API_KEY, else GLMServer
 	$(BIN)/python -m pytest tests/integration_tests $(PYTEST_ARGS)
@@ -37,7 +44,7 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build tests/node/node_modules
 
 $(VENV)/.demo: EXTRAS := cli
 $(VENV)/.test: EXTRAS := cli,test,lint

@@ -1,0 +1,493 @@
+"""AG-UI: the Agent User Interaction Protocol 1.0, as CopilotKit and others read it (extra `ag-ui`).
+
+Events become those of the `ag-ui-protocol` package, in an order that the verifier of
+`@ag-ui/client` accepts::
+
+    from ag_ui.core import RunAgentInput
+    from langchain_glm.streaming.encoders import ag_ui
+
+    @app.post("/agent")
+    async def agent(body: RunAgentInput) -> StreamingResponse:
+        events = astream_agent(graph, {"messages": to_langchain(body.messages)})
+        wire = ag_ui.aencode_sse(events, thread_id=body.thread_id, run_id=body.run_id)
+        return StreamingResponse(wire, media_type=ag_ui.MEDIA_TYPE)
+
+| ours | AG-UI |
+|---|---|
+| `ReasoningDelta`, `TextDelta` | `REASONING_*`, `TEXT_MESSAGE_*`; one block at a time |
+| `ToolCallStarted`, `ToolCallDelta`, `ToolCallFinished` | `TOOL_CALL_START`, `_ARGS`, `_END` |
+| `ToolCallInvalid` | `TOOL_CALL_END`, its `metadata` says why; a `TOOL_CALL_RESULT` |
+| `ToolFinished`, `ToolFailed` | `TOOL_CALL_RESULT`, of a failed tool with `metadata` |
+| `ToolProgress` | `CUSTOM`, name `tool_progress` |
+| `RunFinished` | `RUN_FINISHED` with the usage of each model |
+| `RunInterrupted` | `RUN_FINISHED` with an `interrupt` outcome |
+| `RunFailed` | `RUN_ERROR` |
+| no end | `RUN_FINISHED`: `cancelled`, or a success where the stream is of a bare model |
+| `ToolStarted`, `Argument...` | nothing: a call that was seen runs, a client parses arguments |
+
+An invalid call gets a result like any other, or a client would take it for one of its own tools'
+and wait: what a middleware answers, else the error, at the end of the run.
+
+What a subgraph does carries `subagent_run_id`, the path of its namespace; a message says it in
+`metadata` too. Our own metadata stands under the key `langchain`. State is not sent: a graph's
+state may hold what no browser should see. Send a `StateSnapshotEvent` of your own beside these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from typing import Any, ClassVar
+
+from langchain_glm.streaming._json import to_json
+from langchain_glm.streaming._sources import aopened, opened
+from langchain_glm.streaming.encoders._wire import (
+    STOPPED,
+    Block,
+    Call,
+    Calls,
+    Ids,
+    Kind,
+    Message,
+    Messages,
+    OnError,
+    adrive,
+    as_text,
+    clean,
+    drive,
+    error_text,
+    invalid_text,
+)
+from langchain_glm.streaming.events import (
+    ArgumentDelta,
+    ArgumentFinished,
+    ArgumentStarted,
+    CallEvent,
+    Event,
+    MessageFinished,
+    ReasoningDelta,
+    RunFailed,
+    RunFinished,
+    RunInterrupted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallInvalid,
+    ToolCallStarted,
+    ToolEvent,
+    ToolFailed,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
+
+try:
+    from ag_ui.core import (
+        PROTOCOL_VERSION,
+        BaseEvent,
+        CustomEvent,
+        Interrupt,
+        ReasoningEndEvent,
+        ReasoningMessageContentEvent,
+        ReasoningMessageEndEvent,
+        ReasoningMessageStartEvent,
+        ReasoningStartEvent,
+        RunErrorEvent,
+        RunFinishedCancelledOutcome,
+        RunFinishedEvent,
+        RunFinishedInterruptOutcome,
+        RunStartedEvent,
+        TextMessageContentEvent,
+        TextMessageEndEvent,
+        TextMessageStartEvent,
+        TokenUsage,
+        ToolCallArgsEvent,
+        ToolCallEndEvent,
+        ToolCallResultEvent,
+        ToolCallStartEvent,
+        aggregate_token_usage,
+        token_usage_from_langchain_metadata,
+    )
+    from ag_ui.encoder import EventEncoder
+except ImportError as error:
+    msg = (
+        "langchain_glm.streaming.encoders.ag_ui needs ag-ui-protocol 1.0: "
+        'pip install "langchain-glm-zai[ag-ui]"'
+    )
+    raise ImportError(msg) from error
+
+__all__ = ["MEDIA_TYPE", "AGUIEncoder", "aencode", "aencode_sse", "encode", "encode_sse"]
+
+MEDIA_TYPE = "text/event-stream"
+"""The content type of `encode_sse` and `aencode_sse`."""
+
+_METADATA = "langchain"
+# The reason that AG-UI's own LangGraph integration gives, where the interrupt names none.
+_INTERRUPTED = "langgraph:interrupt"
+_SSE = EventEncoder()
+
+
+class AGUIEncoder:
+    """One run's encoder: `start`, `feed` each event as it comes, `close` at the end.
+
+    Pure: no clock, no randomness; ids that are missing are made of the run's.
+
+    Attributes:
+        thread_id: The conversation, from the client's `RunAgentInput`.
+        run_id: The run, likewise; unique in the conversation.
+        on_error: Says what the browser is told of an error that ended the run. As it stands, the
+            message of an error of GLM's, and of any other that there was one.
+    """
+
+    def __init__(self, thread_id: str, run_id: str, *, on_error: OnError = error_text) -> None:
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.on_error = on_error
+        self._ids = Ids(run_id)
+        self._messages = Messages(self._ids)
+        self._calls = Calls(self._ids)
+        self._refused: dict[str, tuple[Call, str]] = {}  # invalid calls that nobody answered yet
+        self._usage: list[TokenUsage] = []
+        self._started = False
+        self._ended = False
+        self._last: Event | None = None
+
+    def start(self) -> list[BaseEvent]:
+        """Give `RUN_STARTED`, once; `feed` and `close` do it where nobody did."""
+        if self._started:
+            return []
+        self._started = True
+        started = RunStartedEvent(
+            thread_id=self.thread_id, run_id=self.run_id, protocol_version=PROTOCOL_VERSION
+        )
+        return [started]
+
+    def feed(self, event: Event) -> list[BaseEvent]:
+        """Encode the next event; nothing comes after the end of the run."""
+        if self._ended:
+            return []
+        self._last = event
+        return [*self.start(), *self._METHODS[type(event)](self, event)]
+
+    def fail(self, error: BaseException) -> list[BaseEvent]:
+        """End a run whose stream raised, where no `RunFailed` told of it."""
+        return self.feed(RunFailed(error))
+
+    def close(self) -> list[BaseEvent]:
+        """End the run, where no event did: a bare model's as finished, any other as cancelled."""
+        if self._ended:
+            return []
+        return [*self.start(), *self._close()]
+
+    def _close(self) -> Iterator[BaseEvent]:
+        if isinstance(self._last, MessageFinished) and self._last.node is None:
+            return self._finish()
+        return self._finish(RunFinishedCancelledOutcome())
+
+    def _reasoning(self, event: ReasoningDelta) -> Iterator[BaseEvent]:
+        return self._delta(event, "reasoning", event.text)
+
+    def _text(self, event: TextDelta) -> Iterator[BaseEvent]:
+        return self._delta(event, "text", event.text)
+
+    def _delta(self, event: Event, kind: Kind, text: str) -> Iterator[BaseEvent]:
+        if not text:
+            return
+        message = self._message(event)
+        if message.block is None or message.block.kind != kind:
+            yield from self._leave(message)
+            message.block = self._block(message, kind)
+            yield from _begun(message.block, message.origin)
+        content = TextMessageContentEvent if kind == "text" else ReasoningMessageContentEvent
+        yield content(message_id=message.block.id, delta=clean(text), **_owner(event))
+
+    def _message(self, event: Event) -> Message:
+        return self._messages.find(event) or self._messages.open(event)
+
+    def _block(self, message: Message, kind: Kind) -> Block:
+        # Text that goes on after a call is the same message; reasoning is one of its own.
+        is_text = kind == "text"
+        return Block(kind, message.id if is_text else self._ids.take(f"{message.id}-reasoning"))
+
+    def _leave(self, message: Message, **said: Any) -> Iterator[BaseEvent]:
+        block, message.block = message.block, None
+        if block is not None:
+            yield from _ended(block, message.origin, _metadata(said))
+
+    def _call_started(self, event: CallEvent) -> Generator[BaseEvent, None, Call]:
+        message = self._message(event)
+        yield from self._leave(message)
+        call = self._calls.open(event)
+        about = {"tool_call_id": call.id, "tool_call_name": call.name, **_owner(event)}
+        yield ToolCallStartEvent(parent_message_id=message.id, **about)
+        return call
+
+    def _call(self, event: CallEvent) -> Generator[BaseEvent, None, Call]:
+        return self._calls.find(event) or (yield from self._call_started(event))
+
+    def _call_delta(self, event: ToolCallDelta) -> Iterator[BaseEvent]:
+        call = yield from self._call(event)
+        call.newest = event
+        yield _arguments(call, call.strict.feed(event.text))
+
+    def _call_finished(self, event: ToolCallFinished) -> Iterator[BaseEvent]:
+        call = yield from self._call(event)
+        if call.newest is None:
+            yield _arguments(call, as_text(to_json(event.arguments)))
+        self._calls.close(event)
+        yield ToolCallEndEvent(tool_call_id=call.id, **_owner(event))
+
+    def _call_invalid(self, event: ToolCallInvalid) -> Iterator[BaseEvent]:
+        call = yield from self._call(event)
+        if call.newest is None and event.raw:
+            yield _arguments(call, call.strict.feed(event.raw))
+        self._calls.close(event)
+        yield self._refuse(call, event.reason, event.error or invalid_text(event))
+
+    def _refuse(self, call: Call, reason: str, text: str) -> BaseEvent:
+        self._refused[call.id] = (call, text)
+        return ToolCallEndEvent(
+            tool_call_id=call.id,
+            metadata=_metadata({"invalid": reason, "error": clean(text)}),
+            **_owner(call.origin),
+        )
+
+    def _tool_started(self, event: ToolStarted) -> Iterator[BaseEvent]:
+        yield from self._run(event, event.arguments)
+
+    def _run(self, event: ToolEvent, arguments: Any = None) -> Generator[BaseEvent, None, Call]:
+        """Find the call that a tool runs for; show one that no model wrote in this stream."""
+        call = self._calls.run_by(event)
+        if call is None:
+            call = self._calls.adopt(event)
+            owner = _owner(event)
+            yield ToolCallStartEvent(tool_call_id=call.id, tool_call_name=call.name, **owner)
+            yield _arguments(call, as_text(to_json(arguments or {})))
+            yield ToolCallEndEvent(tool_call_id=call.id, **owner)
+        return call
+
+    def _tool_progress(self, event: ToolProgress) -> Iterator[BaseEvent]:
+        call = self._calls.run_by(event)
+        value = {
+            "toolCallId": event.id if call is None else call.id,
+            "toolName": event.name,
+            "data": _as_value(event.data),
+        }
+        yield CustomEvent(name=event.type, value=value, **_owner(event))
+
+    def _tool_finished(self, event: ToolFinished) -> Iterator[BaseEvent]:
+        call = yield from self._run(event)
+        yield self._result(call, event, _as_content(event.content))
+
+    def _tool_failed(self, event: ToolFailed) -> Iterator[BaseEvent]:
+        call = yield from self._run(event)
+        yield self._result(call, event, event.error, status="error")
+
+    def _result(self, call: Call, origin: Event, content: str, **said: Any) -> BaseEvent:
+        self._refused.pop(call.id, None)
+        return ToolCallResultEvent(
+            message_id=self._ids.take(f"{call.id}-result"),
+            tool_call_id=call.id,
+            content=clean(content),
+            role="tool",
+            metadata=_metadata(said),
+            **_owner(origin),
+        )
+
+    def _message_finished(self, event: MessageFinished) -> Iterator[BaseEvent]:
+        self._count(event)
+        message = self._messages.find(event)
+        if message is not None:
+            yield from self._leave(message, finish_reason=event.finish_reason)
+        self._messages.close(event)
+
+    def _count(self, event: MessageFinished) -> None:
+        about = event.message.response_metadata
+        usage = token_usage_from_langchain_metadata(
+            event.usage, provider=about.get("model_provider"), model=about.get("model_name")
+        )
+        if usage is not None:
+            self._usage.append(usage)
+
+    def _run_finished(self, _event: RunFinished) -> Iterator[BaseEvent]:
+        return self._finish()
+
+    def _run_interrupted(self, event: RunInterrupted) -> Iterator[BaseEvent]:
+        asked = [_interrupt(item, self._ids) for item in event.interrupts]
+        # A breakpoint of the graph asks nothing, and the protocol wants something to answer.
+        asked = asked or [Interrupt(id=self._ids.take(), reason="langgraph:breakpoint")]
+        return self._finish(RunFinishedInterruptOutcome(interrupts=asked))
+
+    def _run_failed(self, event: RunFailed) -> Iterator[BaseEvent]:
+        yield from self._wind_up()
+        yield RunErrorEvent(
+            message=clean(self.on_error(event.error)), code=_code(event.error), usage=self._used()
+        )
+
+    def _finish(self, outcome: Any = None) -> Iterator[BaseEvent]:
+        yield from self._wind_up()
+        yield RunFinishedEvent(
+            thread_id=self.thread_id, run_id=self.run_id, outcome=outcome, usage=self._used()
+        )
+
+    def _wind_up(self) -> Iterator[BaseEvent]:
+        """Close what is open; answer the invalid calls, or the client waits for its own tools."""
+        self._ended = True
+        for message in self._messages:
+            yield from self._leave(message)
+        for call in self._calls:
+            yield self._refuse(call, "stopped", STOPPED)
+        for call, text in list(self._refused.values()):
+            yield self._result(call, call.origin, text, status="error")
+
+    def _used(self) -> list[TokenUsage] | None:
+        return aggregate_token_usage(self._usage) or None
+
+    def _nothing(self, _event: Event) -> Iterator[BaseEvent]:
+        return iter(())  # the client parses the arguments itself
+
+    _METHODS: ClassVar[dict[type[Event], Callable[[Any, Any], Iterator[BaseEvent]]]] = {
+        ReasoningDelta: _reasoning,
+        TextDelta: _text,
+        ToolCallStarted: _call_started,
+        ToolCallDelta: _call_delta,
+        ArgumentStarted: _nothing,
+        ArgumentDelta: _nothing,
+        ArgumentFinished: _nothing,
+        ToolCallFinished: _call_finished,
+        ToolCallInvalid: _call_invalid,
+        MessageFinished: _message_finished,
+        ToolStarted: _tool_started,
+        ToolProgress: _tool_progress,
+        ToolFinished: _tool_finished,
+        ToolFailed: _tool_failed,
+        RunFinished: _run_finished,
+        RunInterrupted: _run_interrupted,
+        RunFailed: _run_failed,
+    }
+
+
+def encode(
+    events: Iterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+) -> Generator[BaseEvent, None, None]:
+    """Encode a stream of events; `RUN_STARTED` comes before the first of them.
+
+    Args:
+        events: What `stream_agent` or `tool_call_events` gives. It is closed, and so its run
+            stopped, when this iterator is.
+        thread_id: As of `AGUIEncoder`.
+        run_id: As of `AGUIEncoder`.
+        on_error: As of `AGUIEncoder`.
+
+    Raises:
+        Exception: What the stream raised, after `RUN_ERROR`.
+    """
+    return drive(AGUIEncoder(thread_id, run_id, on_error=on_error), events)
+
+
+def aencode(
+    events: AsyncIterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+) -> AsyncGenerator[BaseEvent, None]:
+    """Do as `encode`, for the async streams; it is closed with `aclose`."""
+    return adrive(AGUIEncoder(thread_id, run_id, on_error=on_error), events)
+
+
+def encode_sse(
+    events: Iterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+) -> Generator[str, None, None]:
+    """Do as `encode`, and give the frames of the event stream that `HttpAgent` reads."""
+    encoded = encode(events, thread_id=thread_id, run_id=run_id, on_error=on_error)
+    with opened(encoded):
+        for event in encoded:
+            yield _SSE.encode(event)
+
+
+async def aencode_sse(
+    events: AsyncIterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+) -> AsyncGenerator[str, None]:
+    """Do as `encode_sse`, for the async streams."""
+    encoded = aencode(events, thread_id=thread_id, run_id=run_id, on_error=on_error)
+    async with aopened(encoded):
+        async for event in encoded:
+            yield _SSE.encode(event)
+
+
+def _begun(block: Block, origin: Event) -> Iterator[BaseEvent]:
+    about = {"message_id": block.id, **_owner(origin)}
+    if block.kind == "text":
+        yield TextMessageStartEvent(role="assistant", metadata=_origin(origin), **about)
+    else:
+        yield ReasoningStartEvent(**about)
+        yield ReasoningMessageStartEvent(role="reasoning", metadata=_origin(origin), **about)
+
+
+def _ended(block: Block, origin: Event, said: dict[str, Any] | None) -> Iterator[BaseEvent]:
+    about = {"message_id": block.id, **_owner(origin)}
+    if block.kind == "text":
+        yield TextMessageEndEvent(metadata=said, **about)
+    else:
+        yield ReasoningMessageEndEvent(metadata=said, **about)
+        yield ReasoningEndEvent(**about)
+
+
+def _owner(event: Event) -> dict[str, Any]:
+    return {"subagent_run_id": "|".join(event.namespace)} if event.namespace else {}
+
+
+def _origin(event: Event) -> dict[str, Any] | None:
+    if not event.namespace:
+        return None
+    return _metadata({"namespace": list(event.namespace), "node": event.node})
+
+
+def _metadata(said: dict[str, Any]) -> dict[str, Any] | None:
+    known = {key: value for key, value in said.items() if value is not None}
+    return {_METADATA: known} if known else None
+
+
+def _arguments(call: Call, text: str) -> BaseEvent:
+    return ToolCallArgsEvent(tool_call_id=call.id, delta=clean(text), **_owner(call.origin))
+
+
+def _as_content(content: Any) -> str:
+    """Give a tool's result as text: the protocol has structured data serialised into it."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and content and all(_is_text(block) for block in content):
+        return "".join(block if isinstance(block, str) else block["text"] for block in content)
+    return as_text(to_json(content))
+
+
+def _as_value(value: Any) -> Any:
+    return json.loads(as_text(to_json(value)))
+
+
+def _is_text(block: Any) -> bool:
+    if isinstance(block, dict):
+        return block.get("type") == "text" and isinstance(block.get("text"), str)
+    return isinstance(block, str)
+
+
+def _interrupt(item: Any, ids: Ids) -> Interrupt:
+    """Give LangGraph's interrupt as AG-UI's, its value read as AG-UI's own integration does."""
+    value = getattr(item, "value", None)
+    asked = value if isinstance(value, dict) else {}
+    named = {name: asked[name] for name in ("message", "tool_call_id") if _is_name(asked, name)}
+    if isinstance(value, str):
+        named["message"] = clean(value)
+    reason = asked["reason"] if _is_name(asked, "reason") else _INTERRUPTED
+    return Interrupt(
+        id=getattr(item, "id", None) or ids.take(),
+        reason=reason,
+        metadata={_METADATA: {"value": _as_value(value)}},
+        **named,
+    )
+
+
+def _is_name(asked: dict[str, Any], name: str) -> bool:
+    return isinstance(asked.get(name), str)
+
+
+def _code(error: BaseException) -> str:
+    code = getattr(error, "code", None)
+    return str(code) if isinstance(code, (str, int)) and code else type(error).__name__

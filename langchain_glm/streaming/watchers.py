@@ -1,0 +1,102 @@
+"""A tool watches its own arguments while the model writes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
+from typing import Any
+
+from langchain_glm.streaming._sources import aopened, opened
+from langchain_glm.streaming.events import (
+    CallEvent,
+    Event,
+    ToolCallDelta,
+    ToolCallFinished,
+    ToolCallInvalid,
+    ToolCallStarted,
+)
+
+
+def watch(
+    events: Iterable[Event], watchers: Mapping[str, Callable[[CallEvent], Any]]
+) -> Generator[Event, None, None]:
+    """Call a function for every event of the calls of a tool, as they pass.
+
+    Args:
+        events: What `stream_agent` or `tool_call_events` gives.
+        watchers: By the name of a tool, what to call, before the event is passed on. It sees the
+            call from `ToolCallStarted` (told apart by `event.id` or `event.index`) to
+            `ToolCallFinished` or `ToolCallInvalid`. One of these two always comes: of a call that
+            is open when the stream is closed or breaks, a `ToolCallInvalid` with the reason
+            `"stopped"`, which only the watcher sees.
+
+    Yields:
+        The events, unchanged. What a watcher raises ends the stream.
+    """
+    calls = _OpenCalls()
+    with opened(events) as source:
+        try:
+            for event in source:
+                if isinstance(event, CallEvent) and event.name in watchers:
+                    calls.note(event)
+                    watchers[event.name](event)
+                yield event
+        finally:
+            for event in calls.stopped():
+                watchers[event.name](event)
+
+
+async def awatch(
+    events: AsyncIterable[Event], watchers: Mapping[str, Callable[[CallEvent], Any]]
+) -> AsyncGenerator[Event, None]:
+    """Call a function for every event of the calls of a tool; see `watch`.
+
+    The functions may be async.
+    """
+    calls = _OpenCalls()
+
+    async def tell(event: CallEvent) -> None:
+        told = watchers[event.name](event)
+        if inspect.isawaitable(told):
+            await told
+
+    async with aopened(events) as source:
+        try:
+            async for event in source:
+                if isinstance(event, CallEvent) and event.name in watchers:
+                    calls.note(event)
+                    await tell(event)
+                yield event
+        finally:
+            for event in calls.stopped():
+                await tell(event)
+
+
+class _OpenCalls:
+    """The watched calls that have begun and not ended, with what came last of each."""
+
+    def __init__(self) -> None:
+        self._last: dict[Any, ToolCallStarted | ToolCallDelta] = {}
+
+    def note(self, event: CallEvent) -> None:
+        key = (event.namespace, event.message_id, event.index)
+        if isinstance(event, (ToolCallStarted, ToolCallDelta)):
+            self._last[key] = event
+        elif isinstance(event, (ToolCallFinished, ToolCallInvalid)):
+            self._last.pop(key, None)
+
+    def stopped(self) -> Iterable[ToolCallInvalid]:
+        for event in self._last.values():
+            raw = event.raw if isinstance(event, ToolCallDelta) else ""
+            yield ToolCallInvalid(
+                raw,
+                "stopped",
+                len(raw),
+                "The stream was stopped before the call ended.",
+                id=event.id,
+                index=event.index,
+                name=event.name,
+                namespace=event.namespace,
+                node=event.node,
+                message_id=event.message_id,
+            )
