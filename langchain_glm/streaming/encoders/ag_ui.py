@@ -39,6 +39,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from typing import Any, ClassVar
 
+from langchain_glm.streaming import events as ev
 from langchain_glm.streaming._json import to_json
 from langchain_glm.streaming._sources import aopened, opened
 from langchain_glm.streaming.encoders._wire import (
@@ -58,56 +59,9 @@ from langchain_glm.streaming.encoders._wire import (
     error_text,
     invalid_text,
 )
-from langchain_glm.streaming.events import (
-    ArgumentDelta,
-    ArgumentFinished,
-    ArgumentStarted,
-    CallEvent,
-    Event,
-    MessageFinished,
-    ReasoningDelta,
-    RunFailed,
-    RunFinished,
-    RunInterrupted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallFinished,
-    ToolCallInvalid,
-    ToolCallStarted,
-    ToolEvent,
-    ToolFailed,
-    ToolFinished,
-    ToolProgress,
-    ToolStarted,
-)
 
 try:
-    from ag_ui.core import (
-        PROTOCOL_VERSION,
-        BaseEvent,
-        CustomEvent,
-        Interrupt,
-        ReasoningEndEvent,
-        ReasoningMessageContentEvent,
-        ReasoningMessageEndEvent,
-        ReasoningMessageStartEvent,
-        ReasoningStartEvent,
-        RunErrorEvent,
-        RunFinishedCancelledOutcome,
-        RunFinishedEvent,
-        RunFinishedInterruptOutcome,
-        RunStartedEvent,
-        TextMessageContentEvent,
-        TextMessageEndEvent,
-        TextMessageStartEvent,
-        TokenUsage,
-        ToolCallArgsEvent,
-        ToolCallEndEvent,
-        ToolCallResultEvent,
-        ToolCallStartEvent,
-        aggregate_token_usage,
-        token_usage_from_langchain_metadata,
-    )
+    from ag_ui import core
     from ag_ui.encoder import EventEncoder
 except ImportError as error:
     msg = (
@@ -147,50 +101,50 @@ class AGUIEncoder:
         self._messages = Messages(self._ids)
         self._calls = Calls(self._ids)
         self._refused: dict[str, tuple[Call, str]] = {}  # invalid calls that nobody answered yet
-        self._usage: list[TokenUsage] = []
+        self._usage: list[core.TokenUsage] = []
         self._started = False
         self._ended = False
-        self._last: Event | None = None
+        self._last: ev.Event | None = None
 
-    def start(self) -> list[BaseEvent]:
+    def start(self) -> list[core.BaseEvent]:
         """Give `RUN_STARTED`, once; `feed` and `close` do it where nobody did."""
         if self._started:
             return []
         self._started = True
-        started = RunStartedEvent(
-            thread_id=self.thread_id, run_id=self.run_id, protocol_version=PROTOCOL_VERSION
+        started = core.RunStartedEvent(
+            thread_id=self.thread_id, run_id=self.run_id, protocol_version=core.PROTOCOL_VERSION
         )
         return [started]
 
-    def feed(self, event: Event) -> list[BaseEvent]:
+    def feed(self, event: ev.Event) -> list[core.BaseEvent]:
         """Encode the next event; nothing comes after the end of the run."""
         if self._ended:
             return []
         self._last = event
         return [*self.start(), *self._METHODS[type(event)](self, event)]
 
-    def fail(self, error: BaseException) -> list[BaseEvent]:
+    def fail(self, error: BaseException) -> list[core.BaseEvent]:
         """End a run whose stream raised, where no `RunFailed` told of it."""
-        return self.feed(RunFailed(error))
+        return self.feed(ev.RunFailed(error))
 
-    def close(self) -> list[BaseEvent]:
+    def close(self) -> list[core.BaseEvent]:
         """End the run, where no event did: a bare model's as finished, any other as cancelled."""
         if self._ended:
             return []
         return [*self.start(), *self._close()]
 
-    def _close(self) -> Iterator[BaseEvent]:
-        if isinstance(self._last, MessageFinished) and self._last.node is None:
+    def _close(self) -> Iterator[core.BaseEvent]:
+        if isinstance(self._last, ev.MessageFinished) and self._last.node is None:
             return self._finish()
-        return self._finish(RunFinishedCancelledOutcome())
+        return self._finish(core.RunFinishedCancelledOutcome())
 
-    def _reasoning(self, event: ReasoningDelta) -> Iterator[BaseEvent]:
+    def _reasoning(self, event: ev.ReasoningDelta) -> Iterator[core.BaseEvent]:
         return self._delta(event, "reasoning", event.text)
 
-    def _text(self, event: TextDelta) -> Iterator[BaseEvent]:
+    def _text(self, event: ev.TextDelta) -> Iterator[core.BaseEvent]:
         return self._delta(event, "text", event.text)
 
-    def _delta(self, event: Event, kind: Kind, text: str) -> Iterator[BaseEvent]:
+    def _delta(self, event: ev.Event, kind: Kind, text: str) -> Iterator[core.BaseEvent]:
         if not text:
             return
         message = self._message(event)
@@ -198,10 +152,12 @@ class AGUIEncoder:
             yield from self._leave(message)
             message.block = self._block(message, kind)
             yield from _begun(message.block, message.origin)
-        content = TextMessageContentEvent if kind == "text" else ReasoningMessageContentEvent
+        content = (
+            core.TextMessageContentEvent if kind == "text" else core.ReasoningMessageContentEvent
+        )
         yield content(message_id=message.block.id, delta=clean(text), **_owner(event))
 
-    def _message(self, event: Event) -> Message:
+    def _message(self, event: ev.Event) -> Message:
         return self._messages.find(event) or self._messages.open(event)
 
     def _block(self, message: Message, kind: Kind) -> Block:
@@ -209,83 +165,85 @@ class AGUIEncoder:
         is_text = kind == "text"
         return Block(kind, message.id if is_text else self._ids.take(f"{message.id}-reasoning"))
 
-    def _leave(self, message: Message, **said: Any) -> Iterator[BaseEvent]:
+    def _leave(self, message: Message, **said: Any) -> Iterator[core.BaseEvent]:
         block, message.block = message.block, None
         if block is not None:
             yield from _ended(block, message.origin, _metadata(said))
 
-    def _call_started(self, event: CallEvent) -> Generator[BaseEvent, None, Call]:
+    def _call_started(self, event: ev.CallEvent) -> Generator[core.BaseEvent, None, Call]:
         message = self._message(event)
         yield from self._leave(message)
         call = self._calls.open(event)
         about = {"tool_call_id": call.id, "tool_call_name": call.name, **_owner(event)}
-        yield ToolCallStartEvent(parent_message_id=message.id, **about)
+        yield core.ToolCallStartEvent(parent_message_id=message.id, **about)
         return call
 
-    def _call(self, event: CallEvent) -> Generator[BaseEvent, None, Call]:
+    def _call(self, event: ev.CallEvent) -> Generator[core.BaseEvent, None, Call]:
         return self._calls.find(event) or (yield from self._call_started(event))
 
-    def _call_delta(self, event: ToolCallDelta) -> Iterator[BaseEvent]:
+    def _call_delta(self, event: ev.ToolCallDelta) -> Iterator[core.BaseEvent]:
         call = yield from self._call(event)
         call.newest = event
         yield _arguments(call, call.strict.feed(event.text))
 
-    def _call_finished(self, event: ToolCallFinished) -> Iterator[BaseEvent]:
+    def _call_finished(self, event: ev.ToolCallFinished) -> Iterator[core.BaseEvent]:
         call = yield from self._call(event)
         if call.newest is None:
             yield _arguments(call, as_text(to_json(event.arguments)))
         self._calls.close(event)
-        yield ToolCallEndEvent(tool_call_id=call.id, **_owner(event))
+        yield core.ToolCallEndEvent(tool_call_id=call.id, **_owner(event))
 
-    def _call_invalid(self, event: ToolCallInvalid) -> Iterator[BaseEvent]:
+    def _call_invalid(self, event: ev.ToolCallInvalid) -> Iterator[core.BaseEvent]:
         call = yield from self._call(event)
         if call.newest is None and event.raw:
             yield _arguments(call, call.strict.feed(event.raw))
         self._calls.close(event)
         yield self._refuse(call, event.reason, event.error or invalid_text(event))
 
-    def _refuse(self, call: Call, reason: str, text: str) -> BaseEvent:
+    def _refuse(self, call: Call, reason: str, text: str) -> core.BaseEvent:
         self._refused[call.id] = (call, text)
-        return ToolCallEndEvent(
+        return core.ToolCallEndEvent(
             tool_call_id=call.id,
             metadata=_metadata({"invalid": reason, "error": clean(text)}),
             **_owner(call.origin),
         )
 
-    def _tool_started(self, event: ToolStarted) -> Iterator[BaseEvent]:
+    def _tool_started(self, event: ev.ToolStarted) -> Iterator[core.BaseEvent]:
         yield from self._run(event, event.arguments)
 
-    def _run(self, event: ToolEvent, arguments: Any = None) -> Generator[BaseEvent, None, Call]:
+    def _run(
+        self, event: ev.ToolEvent, arguments: Any = None
+    ) -> Generator[core.BaseEvent, None, Call]:
         """Find the call that a tool runs for; show one that no model wrote in this stream."""
         call = self._calls.run_by(event)
         if call is None:
             call = self._calls.adopt(event)
             owner = _owner(event)
-            yield ToolCallStartEvent(tool_call_id=call.id, tool_call_name=call.name, **owner)
+            yield core.ToolCallStartEvent(tool_call_id=call.id, tool_call_name=call.name, **owner)
             yield _arguments(call, as_text(to_json(arguments or {})))
-            yield ToolCallEndEvent(tool_call_id=call.id, **owner)
+            yield core.ToolCallEndEvent(tool_call_id=call.id, **owner)
         return call
 
-    def _tool_progress(self, event: ToolProgress) -> Iterator[BaseEvent]:
+    def _tool_progress(self, event: ev.ToolProgress) -> Iterator[core.BaseEvent]:
         call = self._calls.run_by(event)
         value = {
             "toolCallId": event.id if call is None else call.id,
             "toolName": event.name,
             "data": _as_value(event.data),
         }
-        yield CustomEvent(name=event.type, value=value, **_owner(event))
+        yield core.CustomEvent(name=event.type, value=value, **_owner(event))
 
-    def _tool_finished(self, event: ToolFinished) -> Iterator[BaseEvent]:
+    def _tool_finished(self, event: ev.ToolFinished) -> Iterator[core.BaseEvent]:
         call = yield from self._run(event)
         yield self._result(call, event, _as_content(event.content))
 
-    def _tool_failed(self, event: ToolFailed) -> Iterator[BaseEvent]:
+    def _tool_failed(self, event: ev.ToolFailed) -> Iterator[core.BaseEvent]:
         call = yield from self._run(event)
         yield self._result(call, event, event.error, status="error")
 
-    def _result(self, call: Call, origin: Event, content: str, **said: Any) -> BaseEvent:
+    def _result(self, call: Call, origin: ev.Event, content: str, **said: Any) -> core.BaseEvent:
         self._refused.pop(call.id, None)
-        return ToolCallResultEvent(
+        return core.ToolCallResultEvent(
             message_id=self._ids.take(f"{call.id}-result"),
             tool_call_id=call.id,
             content=clean(content),
@@ -294,43 +252,43 @@ class AGUIEncoder:
             **_owner(origin),
         )
 
-    def _message_finished(self, event: MessageFinished) -> Iterator[BaseEvent]:
+    def _message_finished(self, event: ev.MessageFinished) -> Iterator[core.BaseEvent]:
         self._count(event)
         message = self._messages.find(event)
         if message is not None:
             yield from self._leave(message, finish_reason=event.finish_reason)
         self._messages.close(event)
 
-    def _count(self, event: MessageFinished) -> None:
+    def _count(self, event: ev.MessageFinished) -> None:
         about = event.message.response_metadata
-        usage = token_usage_from_langchain_metadata(
+        usage = core.token_usage_from_langchain_metadata(
             event.usage, provider=about.get("model_provider"), model=about.get("model_name")
         )
         if usage is not None:
             self._usage.append(usage)
 
-    def _run_finished(self, _event: RunFinished) -> Iterator[BaseEvent]:
+    def _run_finished(self, _event: ev.RunFinished) -> Iterator[core.BaseEvent]:
         return self._finish()
 
-    def _run_interrupted(self, event: RunInterrupted) -> Iterator[BaseEvent]:
+    def _run_interrupted(self, event: ev.RunInterrupted) -> Iterator[core.BaseEvent]:
         asked = [_interrupt(item, self._ids) for item in event.interrupts]
         # A breakpoint of the graph asks nothing, and the protocol wants something to answer.
-        asked = asked or [Interrupt(id=self._ids.take(), reason="langgraph:breakpoint")]
-        return self._finish(RunFinishedInterruptOutcome(interrupts=asked))
+        asked = asked or [core.Interrupt(id=self._ids.take(), reason="langgraph:breakpoint")]
+        return self._finish(core.RunFinishedInterruptOutcome(interrupts=asked))
 
-    def _run_failed(self, event: RunFailed) -> Iterator[BaseEvent]:
+    def _run_failed(self, event: ev.RunFailed) -> Iterator[core.BaseEvent]:
         yield from self._wind_up()
-        yield RunErrorEvent(
+        yield core.RunErrorEvent(
             message=clean(self.on_error(event.error)), code=_code(event.error), usage=self._used()
         )
 
-    def _finish(self, outcome: Any = None) -> Iterator[BaseEvent]:
+    def _finish(self, outcome: Any = None) -> Iterator[core.BaseEvent]:
         yield from self._wind_up()
-        yield RunFinishedEvent(
+        yield core.RunFinishedEvent(
             thread_id=self.thread_id, run_id=self.run_id, outcome=outcome, usage=self._used()
         )
 
-    def _wind_up(self) -> Iterator[BaseEvent]:
+    def _wind_up(self) -> Iterator[core.BaseEvent]:
         """Close what is open; answer the invalid calls, or the client waits for its own tools."""
         self._ended = True
         for message in self._messages:
@@ -340,36 +298,36 @@ class AGUIEncoder:
         for call, text in list(self._refused.values()):
             yield self._result(call, call.origin, text, status="error")
 
-    def _used(self) -> list[TokenUsage] | None:
-        return aggregate_token_usage(self._usage) or None
+    def _used(self) -> list[core.TokenUsage] | None:
+        return core.aggregate_token_usage(self._usage) or None
 
-    def _nothing(self, _event: Event) -> Iterator[BaseEvent]:
+    def _nothing(self, _event: ev.Event) -> Iterator[core.BaseEvent]:
         return iter(())  # the client parses the arguments itself
 
-    _METHODS: ClassVar[dict[type[Event], Callable[[Any, Any], Iterator[BaseEvent]]]] = {
-        ReasoningDelta: _reasoning,
-        TextDelta: _text,
-        ToolCallStarted: _call_started,
-        ToolCallDelta: _call_delta,
-        ArgumentStarted: _nothing,
-        ArgumentDelta: _nothing,
-        ArgumentFinished: _nothing,
-        ToolCallFinished: _call_finished,
-        ToolCallInvalid: _call_invalid,
-        MessageFinished: _message_finished,
-        ToolStarted: _tool_started,
-        ToolProgress: _tool_progress,
-        ToolFinished: _tool_finished,
-        ToolFailed: _tool_failed,
-        RunFinished: _run_finished,
-        RunInterrupted: _run_interrupted,
-        RunFailed: _run_failed,
+    _METHODS: ClassVar[dict[type[ev.Event], Callable[[Any, Any], Iterator[core.BaseEvent]]]] = {
+        ev.ReasoningDelta: _reasoning,
+        ev.TextDelta: _text,
+        ev.ToolCallStarted: _call_started,
+        ev.ToolCallDelta: _call_delta,
+        ev.ArgumentStarted: _nothing,
+        ev.ArgumentDelta: _nothing,
+        ev.ArgumentFinished: _nothing,
+        ev.ToolCallFinished: _call_finished,
+        ev.ToolCallInvalid: _call_invalid,
+        ev.MessageFinished: _message_finished,
+        ev.ToolStarted: _tool_started,
+        ev.ToolProgress: _tool_progress,
+        ev.ToolFinished: _tool_finished,
+        ev.ToolFailed: _tool_failed,
+        ev.RunFinished: _run_finished,
+        ev.RunInterrupted: _run_interrupted,
+        ev.RunFailed: _run_failed,
     }
 
 
 def encode(
-    events: Iterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
-) -> Generator[BaseEvent, None, None]:
+    events: Iterable[ev.Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+) -> Generator[core.BaseEvent, None, None]:
     """Encode a stream of events; `RUN_STARTED` comes before the first of them.
 
     Args:
@@ -386,14 +344,14 @@ def encode(
 
 
 def aencode(
-    events: AsyncIterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
-) -> AsyncGenerator[BaseEvent, None]:
+    events: AsyncIterable[ev.Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+) -> AsyncGenerator[core.BaseEvent, None]:
     """Do as `encode`, for the async streams; it is closed with `aclose`."""
     return adrive(AGUIEncoder(thread_id, run_id, on_error=on_error), events)
 
 
 def encode_sse(
-    events: Iterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+    events: Iterable[ev.Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
 ) -> Generator[str, None, None]:
     """Do as `encode`, and give the frames of the event stream that `HttpAgent` reads."""
     encoded = encode(events, thread_id=thread_id, run_id=run_id, on_error=on_error)
@@ -403,7 +361,7 @@ def encode_sse(
 
 
 async def aencode_sse(
-    events: AsyncIterable[Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
+    events: AsyncIterable[ev.Event], *, thread_id: str, run_id: str, on_error: OnError = error_text
 ) -> AsyncGenerator[str, None]:
     """Do as `encode_sse`, for the async streams."""
     encoded = aencode(events, thread_id=thread_id, run_id=run_id, on_error=on_error)
@@ -412,29 +370,35 @@ async def aencode_sse(
             yield _SSE.encode(event)
 
 
-def _begun(block: Block, origin: Event) -> Iterator[BaseEvent]:
+_CONTENT: dict[Kind, Any] = {
+    "text": core.TextMessageContentEvent,
+    "reasoning": core.ReasoningMessageContentEvent,
+}
+
+
+def _begun(block: Block, origin: ev.Event) -> Iterator[core.BaseEvent]:
     about = {"message_id": block.id, **_owner(origin)}
     if block.kind == "text":
-        yield TextMessageStartEvent(role="assistant", metadata=_origin(origin), **about)
+        yield core.TextMessageStartEvent(role="assistant", metadata=_origin(origin), **about)
     else:
-        yield ReasoningStartEvent(**about)
-        yield ReasoningMessageStartEvent(role="reasoning", metadata=_origin(origin), **about)
+        yield core.ReasoningStartEvent(**about)
+        yield core.ReasoningMessageStartEvent(role="reasoning", metadata=_origin(origin), **about)
 
 
-def _ended(block: Block, origin: Event, said: dict[str, Any] | None) -> Iterator[BaseEvent]:
+def _ended(block: Block, origin: ev.Event, said: dict[str, Any] | None) -> Iterator[core.BaseEvent]:
     about = {"message_id": block.id, **_owner(origin)}
     if block.kind == "text":
-        yield TextMessageEndEvent(metadata=said, **about)
+        yield core.TextMessageEndEvent(metadata=said, **about)
     else:
-        yield ReasoningMessageEndEvent(metadata=said, **about)
-        yield ReasoningEndEvent(**about)
+        yield core.ReasoningMessageEndEvent(metadata=said, **about)
+        yield core.ReasoningEndEvent(**about)
 
 
-def _owner(event: Event) -> dict[str, Any]:
+def _owner(event: ev.Event) -> dict[str, Any]:
     return {"subagent_run_id": "|".join(event.namespace)} if event.namespace else {}
 
 
-def _origin(event: Event) -> dict[str, Any] | None:
+def _origin(event: ev.Event) -> dict[str, Any] | None:
     if not event.namespace:
         return None
     return _metadata({"namespace": list(event.namespace), "node": event.node})
@@ -445,8 +409,8 @@ def _metadata(said: dict[str, Any]) -> dict[str, Any] | None:
     return {_METADATA: known} if known else None
 
 
-def _arguments(call: Call, text: str) -> BaseEvent:
-    return ToolCallArgsEvent(tool_call_id=call.id, delta=clean(text), **_owner(call.origin))
+def _arguments(call: Call, text: str) -> core.BaseEvent:
+    return core.ToolCallArgsEvent(tool_call_id=call.id, delta=clean(text), **_owner(call.origin))
 
 
 def _as_content(content: Any) -> str:
@@ -468,7 +432,7 @@ def _is_text(block: Any) -> bool:
     return isinstance(block, str)
 
 
-def _interrupt(item: Any, ids: Ids) -> Interrupt:
+def _interrupt(item: Any, ids: Ids) -> core.Interrupt:
     """Give LangGraph's interrupt as AG-UI's, its value read as AG-UI's own integration does."""
     value = getattr(item, "value", None)
     asked = value if isinstance(value, dict) else {}
@@ -476,7 +440,7 @@ def _interrupt(item: Any, ids: Ids) -> Interrupt:
     if isinstance(value, str):
         named["message"] = clean(value)
     reason = asked["reason"] if _is_name(asked, "reason") else _INTERRUPTED
-    return Interrupt(
+    return core.Interrupt(
         id=getattr(item, "id", None) or ids.take(),
         reason=reason,
         metadata={_METADATA: {"value": _as_value(value)}},

@@ -47,6 +47,7 @@ from uuid import uuid4
 
 from langchain_core.messages.ai import UsageMetadata
 
+from langchain_glm.streaming import events as ev
 from langchain_glm.streaming._json import to_json
 from langchain_glm.streaming._sources import aopened, opened
 from langchain_glm.streaming.encoders._wire import (
@@ -64,28 +65,6 @@ from langchain_glm.streaming.encoders._wire import (
     drive,
     error_text,
     invalid_text,
-)
-from langchain_glm.streaming.events import (
-    ArgumentDelta,
-    ArgumentFinished,
-    ArgumentStarted,
-    CallEvent,
-    Event,
-    MessageFinished,
-    ReasoningDelta,
-    RunFailed,
-    RunFinished,
-    RunInterrupted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallFinished,
-    ToolCallInvalid,
-    ToolCallStarted,
-    ToolEvent,
-    ToolFailed,
-    ToolFinished,
-    ToolProgress,
-    ToolStarted,
 )
 
 __all__ = [
@@ -145,7 +124,7 @@ class VercelEncoder:
         self._in_step = False
         self._started = False
         self._ended = False
-        self._last: Event | None = None
+        self._last: ev.Event | None = None
 
     def start(self) -> list[Chunk]:
         """Give `start`, once; `feed` and `close` do it where nobody did."""
@@ -155,7 +134,7 @@ class VercelEncoder:
         named = {} if self.message_id is None else {"messageId": self.message_id}
         return [{"type": "start", **named}]
 
-    def feed(self, event: Event) -> list[Chunk]:
+    def feed(self, event: ev.Event) -> list[Chunk]:
         """Encode the next event; nothing comes after the end of the run."""
         if self._ended:
             return []
@@ -164,7 +143,7 @@ class VercelEncoder:
 
     def fail(self, error: BaseException) -> list[Chunk]:
         """End a run whose stream raised, where no `RunFailed` told of it."""
-        return self.feed(RunFailed(error))
+        return self.feed(ev.RunFailed(error))
 
     def close(self) -> list[Chunk]:
         """End the message, where no event did: a bare model's as finished, else as aborted."""
@@ -173,17 +152,17 @@ class VercelEncoder:
         return [*self.start(), *self._close()]
 
     def _close(self) -> Iterator[Chunk]:
-        if isinstance(self._last, MessageFinished) and self._last.node is None:
+        if isinstance(self._last, ev.MessageFinished) and self._last.node is None:
             return self._finish()
         return self._abort()
 
-    def _reasoning(self, event: ReasoningDelta) -> Iterator[Chunk]:
+    def _reasoning(self, event: ev.ReasoningDelta) -> Iterator[Chunk]:
         return self._delta(event, "reasoning", event.text)
 
-    def _text(self, event: TextDelta) -> Iterator[Chunk]:
+    def _text(self, event: ev.TextDelta) -> Iterator[Chunk]:
         return self._delta(event, "text", event.text)
 
-    def _delta(self, event: Event, kind: Kind, text: str) -> Iterator[Chunk]:
+    def _delta(self, event: ev.Event, kind: Kind, text: str) -> Iterator[Chunk]:
         if not text:
             return
         message = yield from self._message(event)
@@ -193,7 +172,7 @@ class VercelEncoder:
             yield {"type": f"{kind}-start", "id": message.block.id, **_origin(event)}
         yield {"type": f"{kind}-delta", "id": message.block.id, "delta": text}
 
-    def _message(self, event: Event) -> Generator[Chunk, None, Message]:
+    def _message(self, event: ev.Event) -> Generator[Chunk, None, Message]:
         message = self._messages.find(event)
         if message is None:
             yield from self._step()
@@ -217,38 +196,38 @@ class VercelEncoder:
         if block is not None:
             yield {"type": f"{block.kind}-end", "id": block.id}
 
-    def _call_started(self, event: CallEvent) -> Generator[Chunk, None, Call]:
+    def _call_started(self, event: ev.CallEvent) -> Generator[Chunk, None, Call]:
         message = yield from self._message(event)
         yield from self._leave(message)
         call = self._calls.open(event)
         yield {"type": "tool-input-start", "toolCallId": call.id, "toolName": call.name}
         return call
 
-    def _call(self, event: CallEvent) -> Generator[Chunk, None, Call]:
+    def _call(self, event: ev.CallEvent) -> Generator[Chunk, None, Call]:
         return self._calls.find(event) or (yield from self._call_started(event))
 
-    def _call_delta(self, event: ToolCallDelta) -> Iterator[Chunk]:
+    def _call_delta(self, event: ev.ToolCallDelta) -> Iterator[Chunk]:
         call = yield from self._call(event)
         call.newest = event
         text = call.strict.feed(event.text)
         yield {"type": "tool-input-delta", "toolCallId": call.id, "inputTextDelta": text}
 
-    def _call_finished(self, event: ToolCallFinished) -> Iterator[Chunk]:
+    def _call_finished(self, event: ev.ToolCallFinished) -> Iterator[Chunk]:
         return self._call_ended(event, "tool-input-available", input=to_json(event.arguments))
 
-    def _call_invalid(self, event: ToolCallInvalid) -> Iterator[Chunk]:
+    def _call_invalid(self, event: ev.ToolCallInvalid) -> Iterator[Chunk]:
         error = event.error or invalid_text(event)
         return self._call_ended(event, "tool-input-error", input=event.raw, errorText=error)
 
-    def _call_ended(self, event: CallEvent, kind: str, **said: Any) -> Iterator[Chunk]:
+    def _call_ended(self, event: ev.CallEvent, kind: str, **said: Any) -> Iterator[Chunk]:
         call = yield from self._call(event)
         self._calls.close(event)
         yield {"type": kind, **_about(call), **said, **_origin(event)}
 
-    def _tool_started(self, event: ToolStarted) -> Iterator[Chunk]:
+    def _tool_started(self, event: ev.ToolStarted) -> Iterator[Chunk]:
         yield from self._run(event, event.arguments)
 
-    def _run(self, event: ToolEvent, arguments: Any = None) -> Generator[Chunk, None, Call]:
+    def _run(self, event: ev.ToolEvent, arguments: Any = None) -> Generator[Chunk, None, Call]:
         """Find the call that a tool runs for; show one that no model wrote in this stream."""
         call = self._calls.run_by(event)
         if call is None:
@@ -259,7 +238,7 @@ class VercelEncoder:
             yield {"type": "tool-input-available", **_about(call), **known}
         return call
 
-    def _tool_progress(self, event: ToolProgress) -> Iterator[Chunk]:
+    def _tool_progress(self, event: ev.ToolProgress) -> Iterator[Chunk]:
         call = self._calls.run_by(event)
         data = {
             "toolCallId": event.id if call is None else call.id,
@@ -268,16 +247,16 @@ class VercelEncoder:
         }
         yield {"type": "data-tool-progress", "data": data, "transient": True}
 
-    def _tool_finished(self, event: ToolFinished) -> Iterator[Chunk]:
+    def _tool_finished(self, event: ev.ToolFinished) -> Iterator[Chunk]:
         call = yield from self._run(event)
         output = to_json(event.content)
         yield {"type": "tool-output-available", "toolCallId": call.id, "output": output}
 
-    def _tool_failed(self, event: ToolFailed) -> Iterator[Chunk]:
+    def _tool_failed(self, event: ev.ToolFailed) -> Iterator[Chunk]:
         call = yield from self._run(event)
         yield {"type": "tool-output-error", "toolCallId": call.id, "errorText": event.error}
 
-    def _message_finished(self, event: MessageFinished) -> Iterator[Chunk]:
+    def _message_finished(self, event: ev.MessageFinished) -> Iterator[Chunk]:
         self._usage.update(_counts(event.usage))
         if not event.namespace:
             self._finish_reason = _FINISH_REASONS.get(event.finish_reason or "", "other")
@@ -286,17 +265,17 @@ class VercelEncoder:
             yield from self._leave(message)
         self._messages.close(event)
 
-    def _run_finished(self, _event: RunFinished) -> Iterator[Chunk]:
+    def _run_finished(self, _event: ev.RunFinished) -> Iterator[Chunk]:
         return self._finish()
 
-    def _run_interrupted(self, event: RunInterrupted) -> Iterator[Chunk]:
+    def _run_interrupted(self, event: ev.RunInterrupted) -> Iterator[Chunk]:
         for item in event.interrupts:
             asked = getattr(item, "id", None) or self._ids.take()
             data = {"id": asked, "value": to_json(getattr(item, "value", item))}
             yield {"type": "data-interrupt", "id": asked, "data": data}
         yield from self._finish()
 
-    def _run_failed(self, event: RunFailed) -> Iterator[Chunk]:
+    def _run_failed(self, event: ev.RunFailed) -> Iterator[Chunk]:
         yield from self._wind_up()
         yield {"type": "error", "errorText": self.on_error(event.error)}
 
@@ -319,32 +298,32 @@ class VercelEncoder:
             said = {"input": call.raw, "errorText": STOPPED, **_origin(call.origin)}
             yield {"type": "tool-input-error", **_about(call), **said}
 
-    def _nothing(self, _event: Event) -> Iterator[Chunk]:
+    def _nothing(self, _event: ev.Event) -> Iterator[Chunk]:
         return iter(())  # the client parses the arguments itself
 
-    _METHODS: ClassVar[dict[type[Event], Callable[[Any, Any], Iterator[Chunk]]]] = {
-        ReasoningDelta: _reasoning,
-        TextDelta: _text,
-        ToolCallStarted: _call_started,
-        ToolCallDelta: _call_delta,
-        ArgumentStarted: _nothing,
-        ArgumentDelta: _nothing,
-        ArgumentFinished: _nothing,
-        ToolCallFinished: _call_finished,
-        ToolCallInvalid: _call_invalid,
-        MessageFinished: _message_finished,
-        ToolStarted: _tool_started,
-        ToolProgress: _tool_progress,
-        ToolFinished: _tool_finished,
-        ToolFailed: _tool_failed,
-        RunFinished: _run_finished,
-        RunInterrupted: _run_interrupted,
-        RunFailed: _run_failed,
+    _METHODS: ClassVar[dict[type[ev.Event], Callable[[Any, Any], Iterator[Chunk]]]] = {
+        ev.ReasoningDelta: _reasoning,
+        ev.TextDelta: _text,
+        ev.ToolCallStarted: _call_started,
+        ev.ToolCallDelta: _call_delta,
+        ev.ArgumentStarted: _nothing,
+        ev.ArgumentDelta: _nothing,
+        ev.ArgumentFinished: _nothing,
+        ev.ToolCallFinished: _call_finished,
+        ev.ToolCallInvalid: _call_invalid,
+        ev.MessageFinished: _message_finished,
+        ev.ToolStarted: _tool_started,
+        ev.ToolProgress: _tool_progress,
+        ev.ToolFinished: _tool_finished,
+        ev.ToolFailed: _tool_failed,
+        ev.RunFinished: _run_finished,
+        ev.RunInterrupted: _run_interrupted,
+        ev.RunFailed: _run_failed,
     }
 
 
 def encode(
-    events: Iterable[Event], *, message_id: str | None = None, on_error: OnError = error_text
+    events: Iterable[ev.Event], *, message_id: str | None = None, on_error: OnError = error_text
 ) -> Generator[Chunk, None, None]:
     """Encode a stream of events; `start` comes before the first of them.
 
@@ -361,7 +340,10 @@ def encode(
 
 
 def aencode(
-    events: AsyncIterable[Event], *, message_id: str | None = None, on_error: OnError = error_text
+    events: AsyncIterable[ev.Event],
+    *,
+    message_id: str | None = None,
+    on_error: OnError = error_text,
 ) -> AsyncGenerator[Chunk, None]:
     """Do as `encode`, for the async streams; it is closed with `aclose`."""
     return adrive(VercelEncoder(message_id, on_error=on_error), events)
@@ -373,7 +355,7 @@ def to_sse(chunk: Chunk) -> str:
 
 
 def encode_sse(
-    events: Iterable[Event], *, message_id: str | None = None, on_error: OnError = error_text
+    events: Iterable[ev.Event], *, message_id: str | None = None, on_error: OnError = error_text
 ) -> Generator[str, None, None]:
     """Do as `encode`, and give the frames of a response with `HEADERS`, `[DONE]` at the end."""
     chunks = encode(events, message_id=message_id, on_error=on_error)
@@ -388,7 +370,10 @@ def encode_sse(
 
 
 async def aencode_sse(
-    events: AsyncIterable[Event], *, message_id: str | None = None, on_error: OnError = error_text
+    events: AsyncIterable[ev.Event],
+    *,
+    message_id: str | None = None,
+    on_error: OnError = error_text,
 ) -> AsyncGenerator[str, None]:
     """Do as `encode_sse`, for the async streams."""
     chunks = aencode(events, message_id=message_id, on_error=on_error)
@@ -406,7 +391,7 @@ def _about(call: Call) -> Chunk:
     return {"toolCallId": call.id, "toolName": call.name}
 
 
-def _origin(event: Event) -> Chunk:
+def _origin(event: ev.Event) -> Chunk:
     """Say of what a subgraph does where it comes from."""
     if not event.namespace:
         return {}

@@ -84,7 +84,7 @@ def test_every_delta_comes_out_exactly_once(name):
 def test_every_event_is_valid_and_ids_are_used_once(name):
     encoded = encode(RUNS[name])
     wire = [json.loads(event.model_dump_json(by_alias=True)) for event in encoded]
-    adapter = TypeAdapter(ag_ui.BaseEvent)
+    adapter = TypeAdapter(ag_ui.core.BaseEvent)
     assert [adapter.validate_python(event).type for event in wire] == [e.type for e in encoded]
     assert [EventType(event["type"]) for event in wire]
     for kind in ("TOOL_CALL_START", "TOOL_CALL_END", "REASONING_START"):
