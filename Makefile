@@ -6,9 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RECORDINGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-node integration record check format clean
+.PHONY: help demo test test-node integration record bench bench-peers check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,12 @@ integration: $(VENV)/.test ## Run LangChain's integration suite: against Z.ai wi
 
 record: $(VENV)/.test ## Make cassettes/ again: from Z.ai with ZAI_API_KEY, else from GLMServer
 	GLM_RECORD=1 $(BIN)/python -m pytest -q tests/unit_tests/test_cassettes.py
+
+bench: $(VENV)/.test ## Measure what a chunk costs, beside ChatOpenAI and the bare socket
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-peers: $(VENV)/.test ## The same for other packages, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
 check: $(VENV)/.test ## Format, lint, types and import direction, changing nothing
 	$(BIN)/ruff format --check .
