@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Hashable
 from pathlib import Path
 
 from langchain.agents import create_agent
@@ -22,7 +24,6 @@ from langchain_glm.streaming import (
     ArgumentFinished,
     CallEvent,
     RunFinished,
-    ToolCallFinished,
     ToolCallInvalid,
     ToolFailed,
     ToolFinished,
@@ -41,10 +42,11 @@ class FileWriter:
         self._waiting = ""  # content that was typed before the path was
 
     def __call__(self, event: CallEvent) -> None:
-        """Follow one call after the other."""
+        """Follow the call."""
         match event:
             case ArgumentFinished(path=("path",), value=str(name)):
-                self._path = self.folder / Path(name).name  # never outside of the folder
+                file = Path(name).name  # never outside of the folder
+                self._path = self.folder / (file if file.strip(".") else "unnamed")
                 self._path.write_text(self._waiting, encoding="utf-8")
             case ArgumentDelta(path=("content",), text=text) if self._path:
                 with self._path.open("a", encoding="utf-8") as file:
@@ -53,9 +55,6 @@ class FileWriter:
                 self._waiting += text
             case ToolCallInvalid() if self._path:
                 self._path.unlink()
-                self._path, self._waiting = None, ""
-            case ToolCallFinished() | ToolCallInvalid():
-                self._path, self._waiting = None, ""
 
 
 def run(model: ChatGLM, folder: Path) -> None:
@@ -66,11 +65,16 @@ def run(model: ChatGLM, folder: Path) -> None:
         """Write a text file."""
         return f"{len(content)} characters are in {path}"
 
+    writers: defaultdict[Hashable, FileWriter] = defaultdict(lambda: FileWriter(folder))
+
+    def write_on(event: CallEvent) -> None:  # the calls of a message end together, at its end
+        writers[event.namespace, event.message_id, event.index](event)
+
     agent = create_agent(model, [write_file], middleware=[ContinueCutCalls()])
     events = stream_agent(
         agent, {"messages": "Write fib.py with a Fibonacci function and a doctest"}
     )
-    for event in watch(events, {"write_file": FileWriter(folder)}):
+    for event in watch(events, {"write_file": write_on}):
         match event:
             case ArgumentDelta(path=("content",)):
                 sizes = {file.name: file.stat().st_size for file in folder.iterdir()}

@@ -8,6 +8,7 @@ any other model is stopped by an error at its next fragment.
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class StopSignal(BaseCallbackHandler):
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._responses: list[Any] = []
+        self.waiting = True  # whether LangGraph is waited for, not the reader of the events
 
     @property
     def is_stopped(self) -> bool:
@@ -57,6 +59,32 @@ class StopSignal(BaseCallbackHandler):
         """
         self._stopped.wait(seconds)
         self._check()
+
+    @contextlib.contextmanager
+    def on_ctrl_c(self) -> Iterator[None]:
+        """Stop at SIGINT too, while `waiting`, before it is raised as KeyboardInterrupt.
+
+        LangGraph waits for its model before it lets a KeyboardInterrupt pass.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            yield
+            return
+
+        def stop_first(number: int, frame: Any) -> None:
+            if self.waiting:
+                self.stop()
+            before(number, frame)
+
+        signal.signal(signal.SIGINT, stop_first)
+        try:
+            yield
+        finally:
+            # Another run, or the user, may have set one since, which goes on to this one.
+            is_ours = signal.getsignal(signal.SIGINT) is stop_first
+            if is_ours and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, before)
+            self.waiting = False
 
     @contextlib.contextmanager
     def reading(self, response: Any) -> Iterator[None]:

@@ -12,8 +12,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from langchain_glm._stopping import StopSignal
 from langchain_glm.streaming.debouncing import adebounce, debounce
 from langchain_glm.streaming.events import (
+    AnyCallEvent,
+    AnyEvent,
     ArgumentDelta,
     ArgumentFinished,
     ArgumentStarted,
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from langchain_glm.streaming.transformer import ToolInputStream, ToolInputTransformer
 
 __all__ = [
+    "AnyCallEvent",
+    "AnyEvent",
     "ArgumentDelta",
     "ArgumentFinished",
     "ArgumentStarted",
@@ -57,6 +62,7 @@ __all__ = [
     "RunFailed",
     "RunFinished",
     "RunInterrupted",
+    "StopSignal",
     "TextDelta",
     "ToolCallDelta",
     "ToolCallFinished",
@@ -101,3 +107,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_OF_LANGGRAPH[name]), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return __all__

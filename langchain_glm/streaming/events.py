@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
@@ -150,9 +150,9 @@ class ToolCallDelta(CallEvent):
         """The arguments as far as they were typed with this fragment, parsed when read.
 
         `{}` until a value is known. Half keys, numbers, literals and escapes are left out, an open
-        string is a prefix of the final one. Read it soon: while this is the call's newest
-        fragment it costs a copy of the open containers, later a parse of all the text before.
-        Containers may be shared with other events: do not change them.
+        string is a prefix of the final one. Of a call's newest fragment it costs a copy of the open
+        containers; who reads later, in order, has the text parsed once more. Containers may be
+        shared with other events: do not change them.
         """
         return self._typed.arguments_at(self._count)
 
@@ -372,3 +372,30 @@ class RunFailed(Event):
 
     error: BaseException
     messages: Sequence[BaseMessage] = ()
+
+
+AnyCallEvent: TypeAlias = (
+    ToolCallStarted
+    | ToolCallDelta
+    | ArgumentStarted
+    | ArgumentDelta
+    | ArgumentFinished
+    | ToolCallFinished
+    | ToolCallInvalid
+)
+"""Every event of a call; a type checker narrows it by `type` and in `match`."""
+
+AnyEvent: TypeAlias = (
+    ReasoningDelta
+    | TextDelta
+    | AnyCallEvent
+    | MessageFinished
+    | ToolStarted
+    | ToolProgress
+    | ToolFinished
+    | ToolFailed
+    | RunFinished
+    | RunInterrupted
+    | RunFailed
+)
+"""Every event; a type checker narrows it by `type` and in `match`."""

@@ -248,6 +248,8 @@ class JSONStream:
 
     def _scan_string(self, text: str, at: int) -> tuple[int, str, bool]:
         """Decode a string from `at` as far as it goes: to where, what, and whether it ended."""
+        if _STRING_STOP(text, at) is None:  # as of most pieces of a long string
+            return len(text), self._pairs.feed(text[at:]), False
         pieces: list[str] = []
         while (stop := _STRING_STOP(text, at)) is not None:
             pieces.append(text[at : stop.start()])

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCall, ToolCallChunk
 from langchain_core.messages.utils import message_chunk_to_message
 
 from langchain_glm._calls import (
     CUT_FINISH_REASONS,
     SETTLED_CALLS,
+    CallDelta,
     Calls,
     Verdict,
     sorted_calls,
@@ -60,21 +61,15 @@ class Merged(NamedTuple):
     is_whole: bool = False
 
 
-CallPiece = tuple[int | str | None, str | None, str, str]
-"""A fragment of a call as a chunk has it: index, id, name, arguments."""
-
-
 class Merge:
     """Merges the chunks of one message.
 
-    Args:
-        calls: Where its calls are assembled, if somebody else does that; they are assembled here
-            otherwise.
+    Attributes:
+        calls: Its calls, assembled.
     """
 
-    def __init__(self, calls: Calls | None = None) -> None:
-        self._assembles = calls is None
-        self._calls = Calls() if calls is None else calls
+    def __init__(self) -> None:
+        self.calls = Calls()
         self._chunks: list[AIMessageChunk] = []
         self._run: _Run | None = None
         self._whole: AIMessage | None = None
@@ -85,8 +80,11 @@ class Merge:
         """Whether nothing has come yet."""
         return self._run is None and not self._chunks and self._whole is None
 
-    def feed(self, chunk: BaseMessage) -> None:
+    def feed(self, chunk: BaseMessage) -> list[CallDelta]:
         """Take the next chunk, or a message that came whole.
+
+        Returns:
+            What the chunk adds to the calls.
 
         Raises:
             TypeError: It is not the model's, or it is whole and not alone.
@@ -99,20 +97,31 @@ class Merge:
                 msg = "A message that came whole cannot be merged with what came before it"
                 raise TypeError(msg)
             self._whole = chunk
-            return
-        if self._reason not in CUT_FINISH_REASONS:
-            self._reason = finish_reason(chunk) or self._reason
-        if self._assembles:
-            for piece in call_pieces(chunk):
-                self._calls.take(*piece)
+            return []
+        self._keep(chunk)
+        taken = (self._take(piece) for piece in chunk.tool_call_chunks)
+        return [delta for delta in taken if delta]
+
+    def _take(self, piece: ToolCallChunk) -> CallDelta | None:
+        index = piece.get("index")
+        return self.calls.take(
+            None if index == -1 else index,
+            piece.get("id") or None,
+            piece.get("name") or "",
+            piece.get("args") or "",
+        )
+
+    def _keep(self, chunk: AIMessageChunk) -> None:
         field = _growing_field(chunk)
         if field and self._run and self._run.takes(field, chunk):
             return
         self._end_run()
-        if field:
+        if field and chunk.response_metadata.keys() <= _REPEATED_FACTS:
             self._run = _Run(field, chunk)
         else:
             self._chunks.append(chunk)
+            if self._reason not in CUT_FINISH_REASONS:
+                self._reason = finish_reason(chunk) or self._reason
 
     def close(self) -> Merged:
         """Give the message.
@@ -127,7 +136,7 @@ class Merge:
             msg = "There is nothing to merge: the stream had no chunk"
             raise ValueError(msg)
         message = self._merged()
-        verdicts = judge(self._calls, finish_reason(message))
+        verdicts = judge(self.calls, finish_reason(message))
         settle(message, verdicts)
         return Merged(message, verdicts)
 
@@ -151,18 +160,6 @@ class Merge:
             facts = {**message.response_metadata, "finish_reason": self._reason}
             message.response_metadata = facts
         return message
-
-
-def call_pieces(chunk: AIMessageChunk) -> Iterator[CallPiece]:
-    """Give the fragments of calls that a chunk carries."""
-    for piece in chunk.tool_call_chunks:
-        index = piece.get("index")
-        yield (
-            None if index == -1 else index,
-            piece.get("id") or None,
-            piece.get("name") or "",
-            piece.get("args") or "",
-        )
 
 
 def judge(calls: Calls, reason: str | None) -> list[Verdict]:
@@ -215,13 +212,7 @@ _REPEATED_FACTS = {"id", "model_provider", "output_version"}
 
 def _growing_field(chunk: AIMessageChunk) -> str | None:
     """Name the one field that this chunk adds a piece to, None where it says more than that."""
-    says_more = (
-        chunk.usage_metadata
-        or chunk.chunk_position
-        or not isinstance(chunk.content, str)
-        or not chunk.response_metadata.keys() <= _REPEATED_FACTS
-    )
-    if says_more:
+    if chunk.usage_metadata or chunk.chunk_position or not isinstance(chunk.content, str):
         return None
     if chunk.additional_kwargs:
         only = chunk.additional_kwargs.keys() == {"reasoning_content"}

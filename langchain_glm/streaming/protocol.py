@@ -9,8 +9,8 @@ from typing import Any
 from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import AIMessage
 
-from langchain_glm._calls import Verdict
-from langchain_glm.streaming.events import Event, ReasoningDelta, TextDelta
+from langchain_glm._calls import Calls, Verdict
+from langchain_glm.streaming.events import AnyEvent, ReasoningDelta, TextDelta
 from langchain_glm.streaming.merge import finish_reason, judge, settle
 from langchain_glm.streaming.tool_calls import ToolCallParser, TypedCalls, message_finished
 
@@ -26,7 +26,7 @@ class MessageReader:
     def __init__(self) -> None:
         self._open: dict[str, ProtocolParser] = {}  # by the id of the model's run
 
-    def feed(self, namespace: Namespace, data: Any) -> list[Event]:
+    def feed(self, namespace: Namespace, data: Any) -> list[AnyEvent]:
         """Take a payload of the channel: a protocol event or a whole message, and its metadata.
 
         Returns:
@@ -41,7 +41,7 @@ class MessageReader:
         parser = ToolCallParser(namespace=namespace, node=node)  # its model does not stream
         return [*parser.feed(message), *parser.close()]
 
-    def close(self, namespace: Namespace | None = None) -> dict[str, list[Event]]:
+    def close(self, namespace: Namespace | None = None) -> dict[str, list[AnyEvent]]:
         """End what is open, in one graph or in all: it has broken off.
 
         Returns:
@@ -56,7 +56,7 @@ class MessageReader:
 
     def _read_event(
         self, namespace: Namespace, node: str | None, run: str, event: Mapping[str, Any]
-    ) -> list[Event]:
+    ) -> list[AnyEvent]:
         if event["event"] == "message-start" and event.get("role") == "ai":
             self._open[run] = ProtocolParser(namespace=namespace, node=node)
         parser = self._open.get(run)
@@ -88,47 +88,48 @@ class ProtocolParser:
     def __init__(self, *, namespace: Namespace = (), node: str | None = None) -> None:
         self.namespace = namespace
         self.is_finished = False
-        self._calls = TypedCalls({"namespace": namespace, "node": node})
+        self._calls = Calls()
+        self._typed = TypedCalls(self._calls, {"namespace": namespace, "node": node})
         # Core puts the message together, of the whole blocks alone: it needs no deltas.
         self._message = ChatModelStream()
         self._said: set[int] = set()  # the blocks of which deltas came
         self._refusals: dict[int, str] = {}  # why the model's own class refuses a call
 
-    def feed(self, event: Mapping[str, Any]) -> list[Event]:
+    def feed(self, event: Mapping[str, Any]) -> list[AnyEvent]:
         """Take a protocol event."""
         read = _READERS.get(event["event"])
         return read(self, event) if read else []
 
-    def close(self) -> list[Event]:
+    def close(self) -> list[AnyEvent]:
         """End what is open: the message has broken off."""
         if self.is_finished:
             return []
         self.is_finished = True
-        return self._calls.break_off()
+        return self._typed.break_off()
 
-    def _read_start(self, event: Mapping[str, Any]) -> list[Event]:
+    def _read_start(self, event: Mapping[str, Any]) -> list[AnyEvent]:
         self._message.dispatch(event)
-        self._calls.source["message_id"] = event.get("id") or None
+        self._typed.source["message_id"] = event.get("id") or None
         return []
 
-    def _read_block_start(self, event: Mapping[str, Any]) -> list[Event]:
+    def _read_block_start(self, event: Mapping[str, Any]) -> list[AnyEvent]:
         block = event["content"]
         if block["type"] != "tool_call_chunk":
             return []
         return self._take_call(event["index"], block)
 
-    def _read_delta(self, event: Mapping[str, Any]) -> list[Event]:
+    def _read_delta(self, event: Mapping[str, Any]) -> list[AnyEvent]:
         delta, index = event["delta"], event["index"]
         part = _PARTS.get(delta["type"])
         if part:
             field, make = part
             self._said.add(index)
-            return [make(delta[field], **self._calls.source)] if delta[field] else []
-        if delta["type"] == "tool-call-delta" and self._calls.calls.at(index):
+            return [make(delta[field], **self._typed.source)] if delta[field] else []
+        if delta["type"] == "tool-call-delta" and self._calls.at(index):
             return self._take_call(index, delta)
         return []
 
-    def _read_block_finish(self, event: Mapping[str, Any]) -> list[Event]:
+    def _read_block_finish(self, event: Mapping[str, Any]) -> list[AnyEvent]:
         self._message.dispatch(event)
         block, index = event["content"], event["index"]
         if block["type"] in {"tool_call", "invalid_tool_call"}:
@@ -137,10 +138,10 @@ class ProtocolParser:
         if part is None or index in self._said:
             return []
         field, make = part  # a block that came whole
-        return [make(block[field], **self._calls.source)] if block.get(field) else []
+        return [make(block[field], **self._typed.source)] if block.get(field) else []
 
-    def _finish_call(self, index: int, block: Mapping[str, Any]) -> list[Event]:
-        known = self._calls.calls.at(index)
+    def _finish_call(self, index: int, block: Mapping[str, Any]) -> list[AnyEvent]:
+        known = self._calls.at(index)
         if known is None:
             events = self._take_call(index, block)  # a call that came whole
         elif known.is_blank:
@@ -148,19 +149,19 @@ class ProtocolParser:
         else:
             late_id = block.get("id") if known.id is None else None
             events = self._take_call(index, {"id": late_id})
-        call = self._calls.calls.at(index)
+        call = self._calls.at(index)
         if call and block["type"] == "invalid_tool_call":
             self._refusals[call.index] = block.get("error") or "The call is invalid."
         return events
 
-    def _read_finish(self, event: Mapping[str, Any]) -> list[Event]:
+    def _read_finish(self, event: Mapping[str, Any]) -> list[AnyEvent]:
         self._message.dispatch(event)
         self.is_finished = True
         message = self._message.output
-        judged = judge(self._calls.calls, finish_reason(message))
+        judged = judge(self._calls, finish_reason(message))
         verdicts = [self._refuse(verdict) for verdict in judged]
         settle(message, verdicts)
-        return [*self._calls.end(verdicts), message_finished(message, self._calls.source)]
+        return [*self._typed.end(verdicts), message_finished(message, self._typed.source)]
 
     def _refuse(self, verdict: Verdict) -> Verdict:
         error = self._refusals.get(verdict.call.index)
@@ -168,13 +169,12 @@ class ProtocolParser:
             return verdict
         return Verdict(verdict.call, {}, error, verdict.reason or "invalid_json")
 
-    def _take_call(self, index: int, block: Mapping[str, Any]) -> list[Event]:
+    def _take_call(self, index: int, block: Mapping[str, Any]) -> list[AnyEvent]:
         arguments = block.get("args") or ""
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        return self._calls.take(
-            (index, block.get("id") or None, block.get("name") or "", arguments)
-        )
+        delta = self._calls.take(index, block.get("id") or None, block.get("name") or "", arguments)
+        return self._typed.type(delta) if delta else []
 
 
 _PARTS: Mapping[str, tuple[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, ToolMessage
 
 from langchain_glm.streaming.events import (
-    Event,
+    AnyEvent,
     ToolFailed,
     ToolFinished,
     ToolProgress,
@@ -35,12 +35,12 @@ class ToolRuns:
         self._told: list[tuple[Namespace, str]] = []  # of these the state has no answer yet
         self._known: dict[str | int, ToolMessage] = {}  # the answers in the state
 
-    def read(self, namespace: Namespace, data: Mapping[str, Any]) -> list[Event]:
+    def read(self, namespace: Namespace, data: Mapping[str, Any]) -> list[AnyEvent]:
         """Take what the `tools` channel says."""
         read = _READERS.get(data["event"])
         return [read(self, namespace, data)] if read else []
 
-    def progress(self, namespace: Namespace, data: Any) -> Event:
+    def progress(self, namespace: Namespace, data: Any) -> AnyEvent:
         """Take what was written with LangGraph's writer; it does not say by whom."""
         here = [(call, name) for (where, call), name in self._running.items() if where == namespace]
         call, name = here[0] if len(here) == 1 else (None, "")
@@ -50,20 +50,26 @@ class ToolRuns:
         """Take answers that are older than what is watched."""
         self._known |= {_key(m): m for m in messages if isinstance(m, ToolMessage)}
 
-    def answer(self, namespace: Namespace, message: ToolMessage) -> list[Event]:
+    def answer(self, namespace: Namespace, message: ToolMessage) -> list[AnyEvent]:
         """Take an answer that stands in the state."""
         if _key(message) in self._known:
             return []
         self._known[_key(message)] = message
-        call = (namespace, message.tool_call_id)
-        if call in self._told:
-            self._told.remove(call)
+        told = self._where_told(namespace, message.tool_call_id)
+        if told is not None:
+            self._told.remove((told, message.tool_call_id))
             return []
         return [self._answered(namespace, message, message.tool_call_id, message.name or "")]
 
-    def fail(self) -> list[Event]:
+    def _where_told(self, namespace: Namespace, call: str) -> Namespace | None:
+        """Find where an answer was told of: here or, if its graph was left for this one, below."""
+        told = (where for where, told in self._told if told == call)
+        below = (where for where in told if where[: len(namespace)] == namespace)
+        return min(below, key=len, default=None)
+
+    def fail(self) -> list[AnyEvent]:
         """End the tools that still ran when the run failed."""
-        events: list[Event] = [
+        events: list[AnyEvent] = [
             ToolFailed(
                 "The run failed before the tool had ended.", id=call, name=name, namespace=ns
             )
@@ -72,17 +78,17 @@ class ToolRuns:
         self._running.clear()
         return events
 
-    def _start(self, namespace: Namespace, data: Mapping[str, Any]) -> Event:
+    def _start(self, namespace: Namespace, data: Mapping[str, Any]) -> AnyEvent:
         call, name = data["tool_call_id"], data.get("tool_name") or ""
         self._running[namespace, call] = name
         return ToolStarted(data.get("input"), id=call, name=name, namespace=namespace)
 
-    def _write(self, namespace: Namespace, data: Mapping[str, Any]) -> Event:
+    def _write(self, namespace: Namespace, data: Mapping[str, Any]) -> AnyEvent:
         call = data["tool_call_id"]
         name = self._running.get((namespace, call), "")
         return ToolProgress(data["delta"], id=call, name=name, namespace=namespace)
 
-    def _finish(self, namespace: Namespace, data: Mapping[str, Any]) -> Event:
+    def _finish(self, namespace: Namespace, data: Mapping[str, Any]) -> AnyEvent:
         call, output = data["tool_call_id"], data.get("output")
         name = self._running.pop((namespace, call), "")
         message = _answer_in(output, call)
@@ -92,13 +98,15 @@ class ToolRuns:
             return ToolFinished(output, id=call, name=name, namespace=namespace)
         return self._answered(namespace, message, call, name or message.name or "")
 
-    def _break(self, namespace: Namespace, data: Mapping[str, Any]) -> Event:
+    def _break(self, namespace: Namespace, data: Mapping[str, Any]) -> AnyEvent:
         call = data["tool_call_id"]
         name = self._running.pop((namespace, call), "")
         self._told.append((namespace, call))
         return ToolFailed(data.get("message") or "", id=call, name=name, namespace=namespace)
 
-    def _answered(self, namespace: Namespace, message: ToolMessage, call: str, name: str) -> Event:
+    def _answered(
+        self, namespace: Namespace, message: ToolMessage, call: str, name: str
+    ) -> AnyEvent:
         if not namespace:
             self._arrived.append(message)
         source: Any = {"id": call, "name": name, "namespace": namespace}

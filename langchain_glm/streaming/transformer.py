@@ -19,8 +19,9 @@ from weakref import WeakValueDictionary
 
 from langchain_glm.streaming._langgraph import StreamChannel, StreamTransformer
 from langchain_glm.streaming.events import (
+    AnyCallEvent,
+    AnyEvent,
     CallEvent,
-    Event,
     ToolCallDelta,
     ToolCallFinished,
     ToolCallInvalid,
@@ -66,9 +67,9 @@ class ToolInputStream:
         self, started: ToolCallStarted, pump: Callable[[], Any], *, is_async: bool
     ) -> None:
         self.outcome: ToolCallFinished | ToolCallInvalid | None = None
-        self._latest: CallEvent = started
+        self._latest: AnyCallEvent = started
         self._delta: ToolCallDelta | None = None
-        self._events: deque[CallEvent] | None = deque()  # None when nobody will read more
+        self._events: deque[AnyCallEvent] | None = deque()  # None when nobody will read more
         self._pump = pump
         self._is_async = is_async
         self._is_read = False
@@ -113,7 +114,7 @@ class ToolInputStream:
         state = self.outcome.type if self.outcome else "open"
         return f"ToolInputStream({self.name!r}, id={self.id!r}, index={self.index}, {state})"
 
-    def __iter__(self) -> Iterator[CallEvent]:
+    def __iter__(self) -> Iterator[AnyCallEvent]:
         """Iterate over the events in a sync run.
 
         Raises:
@@ -122,11 +123,11 @@ class ToolInputStream:
         """
         return self._read(self._begin(is_async=False))
 
-    def __aiter__(self) -> AsyncIterator[CallEvent]:
+    def __aiter__(self) -> AsyncIterator[AnyCallEvent]:
         """Iterate over the events in an async run; raises as `__iter__` does."""
         return self._aread(self._begin(is_async=True))
 
-    def _begin(self, *, is_async: bool) -> deque[CallEvent]:
+    def _begin(self, *, is_async: bool) -> deque[AnyCallEvent]:
         if is_async is not self._is_async:
             loop, run = ("async for", "async") if self._is_async else ("for", "sync")
             msg = f"The run is {run}: iterate over the tool call with `{loop}`."
@@ -137,7 +138,7 @@ class ToolInputStream:
         self._is_read = True
         return self._events
 
-    def _read(self, events: deque[CallEvent]) -> Iterator[CallEvent]:
+    def _read(self, events: deque[AnyCallEvent]) -> Iterator[AnyCallEvent]:
         try:
             more = True
             while more or events:
@@ -150,7 +151,7 @@ class ToolInputStream:
         if self._error is not None:
             raise self._error
 
-    async def _aread(self, events: deque[CallEvent]) -> AsyncIterator[CallEvent]:
+    async def _aread(self, events: deque[AnyCallEvent]) -> AsyncIterator[AnyCallEvent]:
         try:
             more = True
             while more or events:
@@ -163,7 +164,7 @@ class ToolInputStream:
         if self._error is not None:
             raise self._error
 
-    def _take(self, event: CallEvent) -> None:
+    def _take(self, event: AnyCallEvent) -> None:
         self._latest = event
         if isinstance(event, ToolCallDelta):
             self._delta = event
@@ -242,7 +243,9 @@ class ToolInputTransformer(StreamTransformer):
         for run, events in self._reader.close().items():
             self._give(run, events, error)
 
-    def _give(self, run: str, events: Iterable[Event], error: BaseException | None = None) -> None:
+    def _give(
+        self, run: str, events: Iterable[AnyEvent], error: BaseException | None = None
+    ) -> None:
         for event in events:
             if isinstance(event, ToolCallStarted):
                 begun = ToolInputStream(event, self._pump, is_async=self._is_async)

@@ -25,10 +25,11 @@ def watch(
     Args:
         events: What `stream_agent` or `tool_call_events` gives.
         watchers: By the name of a tool, what to call, before the event is passed on. It sees the
-            call from `ToolCallStarted` (told apart by `event.id` or `event.index`) to
-            `ToolCallFinished` or `ToolCallInvalid`. One of these two always comes: of a call that
-            is open when the stream is closed or breaks, a `ToolCallInvalid` with the reason
-            `"stopped"`, which only the watcher sees.
+            calls from `ToolCallStarted` to `ToolCallFinished` or `ToolCallInvalid`, told apart by
+            `(event.namespace, event.message_id, event.index)`: those of one message end together,
+            when it ends. One of the two ends always comes: of a call that is open when the stream
+            is closed or breaks, a `ToolCallInvalid` with the reason `"stopped"`, which only the
+            watcher sees.
 
     Yields:
         The events, unchanged. What a watcher raises ends the stream.

@@ -1,10 +1,23 @@
 """Events on the wire: one room for each protocol.
 
 `sse` has this package's own events for server-sent events and WebSockets, `vercel` the Vercel AI
-SDK's UI message stream, `ag_ui` the AG-UI protocol (it needs the extra `ag-ui`, so it is imported
-by name). `redact` and `debounce` of `langchain_glm.streaming` go before any of them.
+SDK's UI message stream, `ag_ui` the AG-UI protocol (extra `ag-ui`, imported when it is asked for).
+`redacted` and `debounce` of `langchain_glm.streaming` go before any of them.
 """
 
-from langchain_glm.streaming.encoders import sse
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["sse"]
+from langchain_glm.streaming.encoders import sse, vercel
+
+if TYPE_CHECKING:
+    from langchain_glm.streaming.encoders import ag_ui
+
+__all__ = ["ag_ui", "sse", "vercel"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ag_ui":
+        return import_module("langchain_glm.streaming.encoders.ag_ui")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

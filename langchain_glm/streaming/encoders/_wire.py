@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+from langchain_glm._surrogates import joined
 from langchain_glm.errors import GLMError
 from langchain_glm.streaming._sources import aopened, opened
 from langchain_glm.streaming.events import (
@@ -27,7 +28,6 @@ Kind = Literal["reasoning", "text"]
 OnError = Callable[[BaseException], str]
 
 STOPPED = "The run stopped before the call was complete. It was not run."
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _SPECIAL = re.compile(r'["\\\x00-\x1f]')
 
 
@@ -47,12 +47,7 @@ def invalid_text(event: ToolCallInvalid) -> str:
 
 def as_text(value: Any) -> str:
     """Write JSON compactly, in characters that UTF-8 has."""
-    return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def clean(text: str) -> str:
-    """Replace halves of surrogate pairs: a file name that is no UTF-8, say, in a tool's result."""
-    return _HALF_A_PAIR.sub("\ufffd", text)
+    return joined(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 class StrictJson:
@@ -244,8 +239,8 @@ class Encoder(Protocol[Wire]):
 
 def drive(encoder: Encoder[Wire], events: Iterable[Event]) -> Generator[Wire, None, None]:
     """Encode a whole stream, and close it when its reader goes away."""
-    yield from encoder.start()
     with opened(events) as source:
+        yield from encoder.start()
         try:
             for event in source:
                 yield from encoder.feed(event)
@@ -259,9 +254,9 @@ async def adrive(
     encoder: Encoder[Wire], events: AsyncIterable[Event]
 ) -> AsyncGenerator[Wire, None]:
     """Do as `drive`, for the async streams."""
-    for encoded in encoder.start():
-        yield encoded
     async with aopened(events) as source:
+        for encoded in encoder.start():
+            yield encoded
         try:
             async for event in source:
                 for encoded in encoder.feed(event):

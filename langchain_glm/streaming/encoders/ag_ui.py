@@ -39,6 +39,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from typing import Any, ClassVar
 
+from langchain_glm._surrogates import joined
 from langchain_glm.streaming import events as ev
 from langchain_glm.streaming._json import to_json
 from langchain_glm.streaming._sources import aopened, opened
@@ -54,7 +55,6 @@ from langchain_glm.streaming.encoders._wire import (
     OnError,
     adrive,
     as_text,
-    clean,
     drive,
     error_text,
     invalid_text,
@@ -152,10 +152,7 @@ class AGUIEncoder:
             yield from self._leave(message)
             message.block = self._block(message, kind)
             yield from _begun(message.block, message.origin)
-        content = (
-            core.TextMessageContentEvent if kind == "text" else core.ReasoningMessageContentEvent
-        )
-        yield content(message_id=message.block.id, delta=clean(text), **_owner(event))
+        yield _CONTENT[kind](message_id=message.block.id, delta=joined(text), **_owner(event))
 
     def _message(self, event: ev.Event) -> Message:
         return self._messages.find(event) or self._messages.open(event)
@@ -204,7 +201,7 @@ class AGUIEncoder:
         self._refused[call.id] = (call, text)
         return core.ToolCallEndEvent(
             tool_call_id=call.id,
-            metadata=_metadata({"invalid": reason, "error": clean(text)}),
+            metadata=_metadata({"invalid": reason, "error": joined(text)}),
             **_owner(call.origin),
         )
 
@@ -246,7 +243,7 @@ class AGUIEncoder:
         return core.ToolCallResultEvent(
             message_id=self._ids.take(f"{call.id}-result"),
             tool_call_id=call.id,
-            content=clean(content),
+            content=joined(content),
             role="tool",
             metadata=_metadata(said),
             **_owner(origin),
@@ -279,7 +276,7 @@ class AGUIEncoder:
     def _run_failed(self, event: ev.RunFailed) -> Iterator[core.BaseEvent]:
         yield from self._wind_up()
         yield core.RunErrorEvent(
-            message=clean(self.on_error(event.error)), code=_code(event.error), usage=self._used()
+            message=joined(self.on_error(event.error)), code=_code(event.error), usage=self._used()
         )
 
     def _finish(self, outcome: Any = None) -> Iterator[core.BaseEvent]:
@@ -410,7 +407,7 @@ def _metadata(said: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _arguments(call: Call, text: str) -> core.BaseEvent:
-    return core.ToolCallArgsEvent(tool_call_id=call.id, delta=clean(text), **_owner(call.origin))
+    return core.ToolCallArgsEvent(tool_call_id=call.id, delta=joined(text), **_owner(call.origin))
 
 
 def _as_content(content: Any) -> str:
@@ -438,7 +435,7 @@ def _interrupt(item: Any, ids: Ids) -> core.Interrupt:
     asked = value if isinstance(value, dict) else {}
     named = {name: asked[name] for name in ("message", "tool_call_id") if _is_name(asked, name)}
     if isinstance(value, str):
-        named["message"] = clean(value)
+        named["message"] = joined(value)
     reason = asked["reason"] if _is_name(asked, "reason") else _INTERRUPTED
     return core.Interrupt(
         id=getattr(item, "id", None) or ids.take(),

@@ -213,7 +213,7 @@ async def test_an_argument_is_seen_before_the_server_has_sent_the_end(way, model
             early.append((len(server.requests[0].sent), server.requests[0].answered.is_set()))
 
     writing = Reply(tool_calls=[Call("write_file", FIB)])
-    with GLMServer([writing, DONE], pace=0.01) as server:
+    with GLMServer([writing, DONE], pace=0.05) as server:
         await watched(way, create_agent(model(server), TOOLS), see=see)
         ((sent, answered),) = early
         assert not answered

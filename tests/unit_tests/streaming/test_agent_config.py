@@ -17,8 +17,9 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime, get_runtime
 from langgraph.stream import StreamTransformer
 
+from langchain_glm import ChatGLM
+from langchain_glm.streaming import astream_agent, stream_agent
 from langchain_glm.streaming import events as ev
-from langchain_glm.streaming import stream_agent
 from langchain_glm.testing import Call, GLMServer, Reply
 
 # One loop for all tests: its HTTP client is made once.
@@ -162,11 +163,35 @@ async def test_a_stop_before_a_node(way):
         agent = create_agent(glm(server), [look], checkpointer=InMemorySaver())
         first = await watched(way, agent, INPUT, config, interrupt_before=["tools"])
         second = await watched(way, agent, None, config)
-    # LangGraph calls this no interrupt: there is nothing to answer.
-    assert isinstance(first.last, ev.RunFinished)
+    # There is nothing to answer, but the call is open: a history that is not to be saved.
+    assert isinstance(first.last, ev.RunInterrupted)
+    assert first.last.interrupts == ()
     assert [m.type for m in first.last.messages] == ["ai"]
     assert [m.type for m in second.last.messages] == ["tool", "ai"]
     assert [e.type for e in second.of(ev.ToolEvent)] == ["tool_started", "tool_finished"]
+
+
+@pytest.mark.parametrize(
+    ("graph", "name"),
+    [
+        pytest.param(ChatGLM(api_key="test-key"), "ChatGLM", id="model"),
+        pytest.param(StateGraph(MessagesState), "StateGraph", id="not_compiled"),
+    ],
+)
+async def test_what_is_no_compiled_graph(graph, name):
+    with pytest.raises(TypeError, match=f"not a {name}"):
+        next(stream_agent(graph, INPUT))
+    with pytest.raises(TypeError, match=f"not a {name}"):
+        await anext(astream_agent(graph, INPUT))
+
+
+async def test_one_task_at_a_time_would_hang():
+    with GLMServer(DONE) as server:
+        agent = create_agent(glm(server), [look])
+        with pytest.raises(ValueError, match="max_concurrency=1"):
+            next(stream_agent(agent, INPUT, {"max_concurrency": 1}))
+        events = list(stream_agent(agent, INPUT, {"max_concurrency": 2}))
+    assert isinstance(events[-1], ev.RunFinished)
 
 
 class Counter(StreamTransformer):

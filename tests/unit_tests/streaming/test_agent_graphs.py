@@ -18,9 +18,12 @@ from agent_runs import (
 )
 from chunk_streams import read
 from langchain.agents import create_agent
+from langchain.tools import ToolRuntime
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from langchain_glm.streaming import events as ev
@@ -341,3 +344,20 @@ async def test_a_node_that_streams_is_watched_live(way):
     with GLMServer(Reply(text="x" * 80), pace=0.01) as server:
         await watched(way, graph_of(asking(glm(server), stream=True)), see=see)
     assert early == [False]
+
+
+@either_of_create_agent
+async def test_a_handoff_tells_of_its_tool_once(way):
+    @tool
+    def to_bob(runtime: ToolRuntime) -> Command:
+        """Hand off."""
+        answer = ToolMessage("ok", tool_call_id=runtime.tool_call_id, name="to_bob")
+        messages = [*runtime.state["messages"], answer]
+        return Command(goto="bob", graph=Command.PARENT, update={"messages": messages})
+
+    with GLMServer([Reply(tool_calls=[Call("to_bob", {})]), Reply(text="Bob here")]) as server:
+        graph = StateGraph(MessagesState)
+        graph.add_node("alice", create_agent(glm(server), [to_bob]), destinations=("bob",))
+        graph.add_node("bob", create_agent(glm(server), []))
+        run = await watched(way, graph.add_edge(START, "alice").compile())
+    assert [e.type for e in run.of(ev.ToolEvent)] == ["tool_started", "tool_finished"]

@@ -1,6 +1,8 @@
 """Who watches a sync run goes away: it stops, the server sees it, and nothing is left."""
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -12,8 +14,8 @@ from langchain.agents.middleware import ModelRetryMiddleware
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 
+from langchain_glm.streaming import StopSignal, stream_agent
 from langchain_glm.streaming import events as ev
-from langchain_glm.streaming import stream_agent
 from langchain_glm.testing import Call, Fail, GLMServer, Raw, Reply
 
 FRAME = b'data: {"id":"1","choices":[{"index":0,"delta":{"content":"one"}}]}\n\n'
@@ -248,3 +250,68 @@ def test_a_retrying_middleware_does_not_hold_up_a_stop():
         before = time.monotonic()
         events.close()
         assert time.monotonic() - before < 4
+
+
+def test_a_stop_signal_ends_a_run_from_another_thread():
+    stop = StopSignal()
+    with GLMServer(SILENT) as server:
+        events = stream_agent(create_agent(glm(server), []), INPUT, stop=stop)
+        first = next(events)
+        thread = threading.Timer(0.05, stop.stop)
+        thread.start()
+        rest = list(events)  # no error, and no last event
+        thread.join()
+        assert server.requests[0].hung_up.wait(5)
+    assert isinstance(first, ev.TextDelta)
+    assert rest == []
+
+
+def test_a_stopped_run_ends_the_calls_that_were_open():
+    stop = StopSignal()
+    with GLMServer(
+        Reply(tool_calls=[Call("write_file", {"path": "x" * 400})]), pace=0.02
+    ) as server:
+        seen = []
+        for event in stream_agent(create_agent(glm(server), []), INPUT, stop=stop):
+            seen.append(event)
+            if isinstance(event, ev.ArgumentDelta):
+                stop.stop()
+    assert isinstance(seen[-1], ev.ToolCallInvalid)
+    assert seen[-1].reason == "broken_stream"
+
+
+CTRL_C = """
+import os, signal, sys, threading, time
+from langchain.agents import create_agent
+from langchain_glm import ChatGLM
+from langchain_glm.streaming import StopSignal, stream_agent
+from langchain_glm.testing import GLMServer, Raw
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+frame = b'data: {"choices": [{"index": 0, "delta": {"content": "one"}}]}\\n\\n'
+with GLMServer(Raw(frame, end=False)) as server:
+    agent = create_agent(ChatGLM(base_url=server.base_url, api_key="test-key"), [])
+    events = stream_agent(agent, {"messages": "hi"})
+    next(events)
+    pressed = []
+    def press():
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Timer(0.3, press).start()
+    try:
+        next(events)
+    except KeyboardInterrupt:
+        print("stopped", time.monotonic() - pressed[0] < 5, server.requests[0].hung_up.wait(5))
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_ctrl_c_stops_a_silent_run_at_once():
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "ignore", "-c", CTRL_C],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.split() == ["stopped", "True", "True", "True"], done.stderr

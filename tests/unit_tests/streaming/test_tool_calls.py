@@ -22,6 +22,7 @@ from langchain_glm.streaming.events import (
     ToolCallInvalid,
     ToolCallStarted,
 )
+from langchain_glm.streaming.json_stream import JSONStream
 from langchain_glm.streaming.merge import collect
 from langchain_glm.streaming.tool_calls import ToolCallParser, atool_call_events, tool_call_events
 
@@ -250,3 +251,22 @@ async def test_what_is_not_the_models_is_refused(stranger):
     assert isinstance(error, TypeError)
     assert f"got {type(stranger).__name__}" in str(error)
     assert events[-1].reason == "broken_stream"
+
+
+@pytest.mark.parametrize("order", [list, reversed], ids=["in_order", "backwards"])
+def test_who_reads_arguments_late_parses_the_text_once(order, monkeypatch):
+    fragments = ["x" * 4] * 200
+    pieces = ['{"a": "', *fragments, '"}']
+    events = list(
+        tool_call_events(
+            [chunk("", (text, "f" * (not n), "c" * (not n), 0)) for n, text in enumerate(pieces)]
+        )
+    )
+    deltas = [event for event in events if isinstance(event, ToolCallDelta)]
+    fed = []
+    feed = JSONStream.feed
+    monkeypatch.setattr(JSONStream, "feed", lambda s, text: fed.append(len(text)) or feed(s, text))
+    values = [delta.arguments for delta in order(deltas)]
+    assert list(order(values))[50] == {"a": "x" * 200}
+    if order is list:
+        assert sum(fed) <= 2 * sum(map(len, pieces))
