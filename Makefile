@@ -9,13 +9,16 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-node integration record bench bench-peers check format clean
+.PHONY: help demo chat test test-node integration record bench bench-peers check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Watch arguments stream: against Z.ai with ZAI_API_KEY, else a scripted server
 	@$(BIN)/langchain-glm probe
+
+chat: $(VENV)/.demo ## Talk to an agent at the prompt: Z.ai with ZAI_API_KEY, else a scripted server
+	@$(BIN)/langchain-glm chat
 
 # The key is kept from the tests: they are to cost nothing and to need no network.
 test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded bodies in DIR)

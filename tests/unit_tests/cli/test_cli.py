@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from langchain_glm import __version__
-from langchain_glm.cli import _app, _target, main
+from langchain_glm.cli import _options, _target, main
 from langchain_glm.testing import Call, Cut, Fail, GLMServer, Raw, Reply
 
 KEY = "s3cret-key-9f8e7d"
@@ -160,7 +160,7 @@ def test_probe_asks_a_base_url_without_a_key(run):
 
 def test_probe_asks_the_named_endpoint(run, monkeypatch):
     with GLMServer(ANSWER) as server:
-        monkeypatch.setitem(_app.ENDPOINTS, "bigmodel-coding", server.base_url)
+        monkeypatch.setitem(_options.ENDPOINTS, "bigmodel-coding", server.base_url)
         status, out, _ = run("probe", "--api-key", KEY, "-e", "bigmodel-coding", "--json")
         assert len(server.requests) == 2
     assert status == 0
