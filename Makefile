@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat test test-node integration record bench bench-peers check format clean
+.PHONY: help demo chat web test test-node test-browser integration record bench bench-peers check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,12 +20,18 @@ demo: $(VENV)/.demo ## Watch arguments stream: against Z.ai with ZAI_API_KEY, el
 chat: $(VENV)/.demo ## Talk to an agent at the prompt: Z.ai with ZAI_API_KEY, else a scripted server
 	@$(BIN)/langchain-glm chat
 
+web: $(VENV)/.web ## Open a page that shows an agent at work: Z.ai with ZAI_API_KEY, else a scripted model
+	@$(BIN)/python examples/web/app.py
+
 # The key is kept from the tests: they are to cost nothing and to need no network.
 test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded bodies in DIR)
 	ZAI_API_KEY= $(BIN)/python -m pytest $(if $(RECORDINGS),--recordings=$(RECORDINGS)) $(PYTEST_ARGS)
 
 test-node: $(VENV)/.test tests/node/node_modules/.installed ## Run the checks that need Node: AG-UI's client and the AI SDK read our streams
 	ZAI_API_KEY= $(BIN)/python -m pytest tests/node/check_encoders.py $(PYTEST_ARGS)
+
+test-browser: $(VENV)/.browser ## Run the checks that need a browser (chromium): the page of examples/web
+	ZAI_API_KEY= $(BIN)/python -m pytest tests/browser/check_web.py $(PYTEST_ARGS)
 
 tests/node/node_modules/.installed: tests/node/package.json
 	cd tests/node && npm install --no-audit --no-fund
@@ -57,9 +63,11 @@ clean: ## Remove the environment and what the tools left behind
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build tests/node/node_modules
 
 $(VENV)/.demo: EXTRAS := cli
+$(VENV)/.web: EXTRAS := web
 $(VENV)/.test: EXTRAS := cli,test,lint
+$(VENV)/.browser: EXTRAS := cli,test,lint,browser
 
-$(VENV)/.demo $(VENV)/.test: pyproject.toml
+$(VENV)/.demo $(VENV)/.web $(VENV)/.test $(VENV)/.browser: pyproject.toml
 	@echo "Setting up $(VENV) ..."
 	@if command -v uv >/dev/null 2>&1; then \
 	  { test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
