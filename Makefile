@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 RECORDINGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+SCALE_VENV ?= .venv-scale
+SOAK ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat web test test-node test-browser integration record bench bench-peers check format clean
+.PHONY: help demo chat web test test-node test-browser test-scale soak integration record bench bench-peers check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +39,12 @@ tests/node/node_modules/.installed: tests/node/package.json
 	cd tests/node && npm install --no-audit --no-fund
 	@touch $@
 
+test-scale: $(SCALE_VENV)/.scale ## Run the examples for more than one machine: Ray, LangGraph's Agent Server
+	ZAI_API_KEY= $(SCALE_VENV)/bin/python -m pytest --timeout=300 tests/scale/check_ray.py tests/scale/check_agent_server.py $(PYTEST_ARGS)
+
+soak: $(VENV)/.test ## Ask one model 2,000 times (SOAK=N) and find nothing left of it
+	ZAI_API_KEY= SOAK=$(SOAK) $(BIN)/python -m pytest -s --timeout=3600 tests/unit_tests/chat_models/test_soak.py $(PYTEST_ARGS)
+
 integration: $(VENV)/.test ## Run LangChain's integration suite: against Z.ai with ZAI_API_KEY, else GLMServer
 	$(BIN)/python -m pytest tests/integration_tests $(PYTEST_ARGS)
 
@@ -60,14 +68,18 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build tests/node/node_modules
+	rm -rf $(VENV) $(SCALE_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build tests/node/node_modules
 
 $(VENV)/.demo: EXTRAS := cli
 $(VENV)/.web: EXTRAS := web
 $(VENV)/.test: EXTRAS := cli,test,lint
 $(VENV)/.browser: EXTRAS := cli,test,lint,browser
 
-$(VENV)/.demo $(VENV)/.web $(VENV)/.test $(VENV)/.browser: pyproject.toml
+$(SCALE_VENV)/.scale: EXTRAS := test,ray,agent-server
+$(SCALE_VENV)/.scale: override VENV := $(SCALE_VENV)
+$(SCALE_VENV)/.scale: override BIN := $(SCALE_VENV)/bin
+
+$(VENV)/.demo $(VENV)/.web $(VENV)/.test $(VENV)/.browser $(SCALE_VENV)/.scale: pyproject.toml
 	@echo "Setting up $(VENV) ..."
 	@if command -v uv >/dev/null 2>&1; then \
 	  { test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
