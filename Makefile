@@ -9,9 +9,11 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 SCALE_VENV ?= .venv-scale
 SOAK ?= 2000
+MATRIX_ARGS ?=
+FUZZ_EXAMPLES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat web test test-node test-browser test-scale soak integration record bench bench-peers check format clean
+.PHONY: help demo chat web test test-node test-browser test-scale soak fuzz matrix audit integration record bench bench-peers check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +46,17 @@ test-scale: $(SCALE_VENV)/.scale ## Run the examples for more than one machine: 
 
 soak: $(VENV)/.test ## Ask one model 2,000 times (SOAK=N) and find nothing left of it
 	ZAI_API_KEY= SOAK=$(SOAK) $(BIN)/python -m pytest -s --timeout=3600 tests/unit_tests/chat_models/test_soak.py $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.test ## Fuzz for long: FUZZ_EXAMPLES=N cases a test (RECORDINGS=DIR damages those too)
+	ZAI_API_KEY= FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz -o timeout=0 --show-capture=no --hypothesis-show-statistics $(if $(RECORDINGS),--recordings=$(RECORDINGS)) $(PYTEST_ARGS)
+
+matrix: ## Run the tests on each Python, on the lowest and the newest packages (PYTHONS="python3.10 ...")
+	$(PYTHON) scripts/matrix.py $(MATRIX_ARGS)
+
+audit: $(VENV)/.test ## Ask OSV for known vulnerabilities of all that is installed (needs the network)
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/python -m pip install --quiet pip-audit; }
+	build/audit/bin/python -m pip --python $(BIN)/python list --exclude-editable --format freeze > build/audit/requirements.txt
+	build/audit/bin/pip-audit --vulnerability-service osv --strict --disable-pip --no-deps --requirement build/audit/requirements.txt
 
 integration: $(VENV)/.test ## Run LangChain's integration suite: against Z.ai with ZAI_API_KEY, else GLMServer
 	$(BIN)/python -m pytest tests/integration_tests $(PYTEST_ARGS)

@@ -30,6 +30,7 @@ from typing import Any, Literal, NamedTuple
 from langchain_core.messages import InvalidToolCall, ToolCall
 from pydantic_core import from_json
 
+from langchain_glm._json import parse_json
 from langchain_glm._surrogates import SurrogatePairs
 
 # GLM's documented reasons for an answer that did not end by itself are `length`, `sensitive`,
@@ -166,6 +167,13 @@ class Verdict(NamedTuple):
     problem: str | None = None
     reason: InvalidReason | None = None
 
+    @property
+    def is_core_wrong(self) -> bool:
+        """Whether core reads something else in the same text: a call, or text with half a pair."""
+        if self.problem or "\\ud" not in self.call.arguments.lower():
+            return self.problem is not None
+        return bool(json.loads(self.call.arguments, strict=False) != self.arguments)
+
 
 class Calls:
     """The calls of one answer, assembled."""
@@ -197,7 +205,6 @@ class Calls:
         if not (id_ or name or fragment):
             return None
         call = self._place(index, id_, name, fragment)
-        call.calls_then = len(self._calls)
         fragment = call.pairs.feed(fragment)
         new_id = id_ if call.id is None else None
         if new_id:
@@ -208,6 +215,7 @@ class Calls:
         kept = call.append(fragment) if fragment else False
         if not (new_id or new_name or kept):
             return None
+        call.calls_then = len(self._calls)
         return CallDelta(call.index, new_id, new_name or None, fragment if kept else "")
 
     def end(self) -> list[CallDelta]:
@@ -276,9 +284,7 @@ def parse_arguments(text: str) -> dict[str, Any] | str:
         The JSON object, or in words why the text is none.
     """
     try:
-        value = json.loads(text, strict=False)
-    except RecursionError:
-        return "it is nested too deep"
+        value = parse_json(text, strict=False)
     except ValueError as error:
         return str(error)
     return value if isinstance(value, dict) else f"it is of type {type(value).__name__}"

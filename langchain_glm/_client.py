@@ -103,6 +103,9 @@ class GLMClient(openai.OpenAI):
         super().__init__(**_arguments(settings), **specific)
         _forget_environment(self, settings)
 
+    def _make_status_error_from_response(self, response: Any) -> openai.APIStatusError:
+        return super()._make_status_error_from_response(_readable(response))
+
 
 class AsyncGLMClient(openai.AsyncOpenAI):
     """The async twin of `GLMClient`.
@@ -116,6 +119,24 @@ class AsyncGLMClient(openai.AsyncOpenAI):
     def __init__(self, settings: ClientSettings, **specific: Any) -> None:
         super().__init__(**_arguments(settings), **specific)
         _forget_environment(self, settings)
+
+    def _make_status_error_from_response(self, response: Any) -> openai.APIStatusError:
+        return super()._make_status_error_from_response(_readable(response))
+
+
+def _readable(response: Any) -> Any:
+    """Read a response's text as UTF-8 where it is that, or where its `charset` leads nowhere."""
+    if not _fails(lambda: str(response.content, "utf-8")) or _fails(lambda: response.text):
+        response.encoding = "utf-8"
+    return response
+
+
+def _fails(read: Callable[[], Any]) -> bool:
+    try:
+        read()
+    except Exception:  # noqa: BLE001 - a codec may raise anything: "charset=base64"
+        return True
+    return False
 
 
 def _arguments(settings: ClientSettings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ of one event of a stream, or a whole answer: both carry `choices[0]`, with a `de
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from langchain_core.messages import BaseMessage
 
 from langchain_glm._calls import CUT_FINISH_REASONS, CallDelta, Calls, Verdict
+from langchain_glm._repeats import Fragment
 from langchain_glm._surrogates import SurrogatePairs, joined, joined_within
 from langchain_glm.errors import GLMMalformedStreamError
 
@@ -105,6 +107,21 @@ class Reply:
         self.has_choices = True
         return delta
 
+    def fragment_of(self, frame: Mapping[str, Any]) -> Fragment | None:
+        """Find the fragment of a frame that was read and says nothing else."""
+        choice: Mapping[str, Any] = (frame.get("choices") or ({},))[0]
+        delta = choice.get("delta") or {}
+        said = [field for field in delta if delta[field] and field != "role"]
+        is_known = not frame.get("id") or self._ids_repeat
+        if len(said) != 1 or not is_known or choice.get("finish_reason") or choice.get("logprobs"):
+            return None
+        path = ("choices", 0, "delta", said[0])
+        if said[0] == "tool_calls":
+            return self._fragment_of_call(path, delta["tool_calls"])
+        if said[0] not in _TEXTS or not isinstance(delta[said[0]], str):
+            return None
+        return Fragment(path, functools.partial(self._say, _TEXTS[said[0]]))
+
     def end(self) -> Delta:
         """End the answer: each call has an id then, and no half of a character waits."""
         return self._said(self._halves[0].close(), self._halves[1].close(), self.calls.end())
@@ -121,7 +138,7 @@ class Reply:
             self.usage = dict(usage)
         for field in _ENVELOPE_FIELDS:
             if field not in self.envelope and (value := frame.get(field)):
-                self.envelope[field] = joined_within(value)
+                self.envelope[field] = value
 
     def _watch_id(self, frame_id: str | None) -> None:
         # A backend that starts again sends a new id from then on, in the middle of the answer;
@@ -141,7 +158,7 @@ class Reply:
 
     def _read_choice(self, choice: Mapping[str, Any]) -> Delta:
         if (reason := choice.get("finish_reason")) and not self.was_cut:
-            self.finish_reason = str(reason)
+            self.finish_reason = joined(str(reason))
         delta = choice.get("delta") or choice.get("message") or {}
         # Z.ai and SGLang say `reasoning_content`, vLLM and OpenRouter `reasoning`.
         reasoning = _as_text(delta.get("reasoning_content") or delta.get("reasoning"))
@@ -153,6 +170,24 @@ class Reply:
         calls = delta.get("tool_calls")
         pieces = self._read_calls(calls) if calls else ()
         return self._said(reasoning, text, pieces, joined_within(choice.get("logprobs")))
+
+    def _say(self, kind: int, fragment: str) -> Delta:
+        fragment = self._halves[kind].feed(fragment)
+        return self._said("", fragment, ()) if kind else self._said(fragment, "", ())
+
+    def _fragment_of_call(self, path: Path, raw_calls: Any) -> Fragment | None:
+        raw = raw_calls[0] or {}
+        function = raw.get("function") or {}
+        if len(raw_calls) > 1 or not isinstance(function.get("arguments"), str):
+            return None
+
+        call = _call_of(raw)
+
+        def take(fragment: str) -> Delta:
+            piece = self.calls.take(*call, fragment)
+            return Delta(calls=(piece,)) if piece else _NOTHING
+
+        return Fragment((*path, 0, "function", "arguments"), take)
 
     def _said(
         self, reasoning: str, text: str, calls: Sequence[CallDelta], logprobs: Any = None
@@ -174,18 +209,13 @@ class Reply:
         return list(pieces.values())
 
     def _read_call(self, raw: Mapping[str, Any]) -> CallDelta | None:
-        function = raw.get("function") or {}
-        wire_index = _as_index(raw.get("index"))
-        id_ = _as_id(raw.get("id"))
-        name = function.get("name") or ""
-        if not isinstance(name, str):
-            msg = f"the name of a call is of type {type(name).__name__}"
-            raise TypeError(msg)
-        fragment = _as_arguments(function.get("arguments"))
-        return self.calls.take(wire_index, id_, joined(name), fragment)
+        fragment = _as_arguments((raw.get("function") or {}).get("arguments"))
+        return self.calls.take(*_call_of(raw), fragment)
 
 
 _NOTHING = Delta()
+Path = tuple[str | int, ...]
+_TEXTS = {"reasoning_content": 0, "reasoning": 0, "content": 1}  # which of the halves
 _ENVELOPE_FIELDS = ("id", "request_id", "system_fingerprint", "service_tier", "web_search")
 
 
@@ -220,6 +250,15 @@ def _joined(piece: CallDelta, more: CallDelta) -> CallDelta:
 _NO_ID = frozenset({"", "null", "None"})
 
 
+def _call_of(raw: Mapping[str, Any]) -> tuple[int | None, str | None, str]:
+    """Read which call a fragment is of: index, id, name."""
+    name = (raw.get("function") or {}).get("name") or ""
+    if not isinstance(name, str):
+        msg = f"the name of a call is of type {type(name).__name__}"
+        raise TypeError(msg)
+    return _as_index(raw.get("index")), _as_id(raw.get("id")), joined(name)
+
+
 def _as_index(value: object) -> int | None:
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
@@ -243,5 +282,10 @@ def _as_text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(_as_text(part.get("text")) for part in value if isinstance(part, dict))
+        return "".join(map(_as_text, value))
+    if isinstance(value, dict):
+        return _as_text(value.get("text"))  # a part that is no text has none
+    if value:
+        msg = f"a piece of the answer is of type {type(value).__name__}"
+        raise TypeError(msg)
     return ""

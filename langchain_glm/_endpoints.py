@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -63,6 +64,22 @@ def _checked_url(url: str) -> str:
         msg = f"The base URL {url!r} does not begin with http:// or https:// and a host."
         raise ValueError(msg)
     return url
+
+
+def split_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """Take the user and the password out of a URL.
+
+    Returns:
+        The URL without them, and the header that says them.
+    """
+    parts = urlsplit(url)
+    said, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    user, _, password = said.partition(":")
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    header = {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return urlunsplit(parts._replace(netloc=host)), header
 
 
 def api_key_from_environment() -> SecretStr:

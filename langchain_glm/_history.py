@@ -9,6 +9,7 @@ What only the server can judge goes on as it is.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -284,6 +285,7 @@ def _rounds(turns: Iterable[Turn]) -> list[list[Turn]]:
 
 
 def _paired_round(round_: list[Turn]) -> list[Turn]:
+    round_ = _told_apart(round_)
     head, *_ = round_ or [{}]
     calls = head.get("tool_calls", [])
     asked = {call["id"] for call in calls} - {None}
@@ -297,6 +299,38 @@ def _paired_round(round_: list[Turn]) -> list[Turn]:
         del head["tool_calls"]
     said = any(head.get(name) for name in ("content", "tool_calls", "reasoning_content"))
     return [*([head] if said else []), *results, *others[1:]]
+
+
+def _told_apart(round_: list[Turn]) -> list[Turn]:
+    """Give each call an id of its own where calls of one turn share one, and so their results.
+
+    The first result of an id is then the first call's, the second the second's.
+    """
+    asked = Counter(call["id"] for turn in round_ for call in turn.get("tool_calls", ()))
+    if max(asked.values(), default=1) == 1:
+        return round_
+    of_calls, of_results = _numbered(asked), _numbered(asked)
+    told: list[Turn] = []
+    for turn in round_:
+        if "tool_calls" in turn:
+            calls = [{**call, "id": of_calls(call["id"])} for call in turn["tool_calls"]]
+            told.append({**turn, "tool_calls": calls})
+        elif turn["role"] == "tool":
+            told.append({**turn, "tool_call_id": of_results(turn["tool_call_id"])})
+        else:
+            told.append(turn)
+    return told
+
+
+def _numbered(asked: Mapping[str | None, int]) -> Callable[[str | None], str | None]:
+    seen: Counter[str | None] = Counter()
+
+    def number(id_: str | None) -> str | None:
+        seen[id_] += 1
+        place = min(seen[id_], asked.get(id_, 1))
+        return id_ if id_ is None or place == 1 else f"{id_}_{place}"
+
+    return number
 
 
 def _with_reasoning(turns: list[Turn], reasoning: ReasoningHistory) -> list[Turn]:

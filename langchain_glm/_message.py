@@ -195,7 +195,7 @@ class ChunkWriter:
         if reply.usage:
             last["usage_metadata"] = usage_metadata(reply.usage)
         verdicts = reply.verdicts()
-        if any(verdict.problem for verdict in verdicts):
+        if any(verdict.is_core_wrong for verdict in verdicts):
             last["additional_kwargs"] = {SETTLED_CALLS: sorted_calls(verdicts)}
         info = answer_metadata(reply)
         if reply.text and _WEB_SEARCH in info:
@@ -238,14 +238,22 @@ class EventWriter:
         """Write a frame."""
         events: list[Any] = []
         if delta.reasoning:
-            part = {"type": "reasoning-delta", "reasoning": delta.reasoning}
-            self._add("reasoning", {"type": "reasoning", "reasoning": ""}, part, events)
+            if "reasoning" not in self._wire:
+                self._begin("reasoning", {"type": "reasoning", "reasoning": ""}, events)
+            self._add(
+                "reasoning", {"type": "reasoning-delta", "reasoning": delta.reasoning}, events
+            )
         if delta.text:
-            part = {"type": "text-delta", "text": delta.text}
-            self._add("text", {"type": "text", "text": ""}, part, events)
+            if "text" not in self._wire:
+                self._begin("text", {"type": "text", "text": ""}, events)
+            self._add("text", {"type": "text-delta", "text": delta.text}, events)
         for call in delta.calls:
-            part = {"type": "tool-call-delta", "args": call.arguments} if call.arguments else {}
-            self._add(call.position, {**_call_chunk(call), "args": ""}, part, events)
+            if call.position not in self._wire:
+                self._begin(call.position, {**_call_chunk(call), "args": ""}, events)
+            if call.arguments:
+                self._add(
+                    call.position, {"type": "tool-call-delta", "args": call.arguments}, events
+                )
         if delta.logprobs:
             kept = self._metadata.setdefault("logprobs", {})
             for name, entries in delta.logprobs.items():
@@ -270,17 +278,14 @@ class EventWriter:
         events.append(self._message_finish(reply))
         return events
 
-    def _add(
-        self, kind: int | str, start: dict[str, Any], part: dict[str, Any], events: list[Any]
-    ) -> None:
+    def _begin(self, kind: int | str, block: dict[str, Any], events: list[Any]) -> None:
         if not self._wire:
             events.append(self._message_start())
-        if kind not in self._wire:
-            wire_index = self._wire[kind] = len(self._wire)
-            events.append({"event": "content-block-start", "index": wire_index, "content": start})
-        if part:
-            event = {"event": "content-block-delta", "index": self._wire[kind], "delta": part}
-            events.append(event)
+        wire_index = self._wire[kind] = len(self._wire)
+        events.append({"event": "content-block-start", "index": wire_index, "content": block})
+
+    def _add(self, kind: int | str, part: dict[str, Any], events: list[Any]) -> None:
+        events.append({"event": "content-block-delta", "index": self._wire[kind], "delta": part})
 
     def _message_start(self) -> dict[str, Any]:
         return {

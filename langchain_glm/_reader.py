@@ -7,7 +7,6 @@ A `StreamReader` is fed by `stream`, `astream` and the v3 event streams, a `Whol
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_protocol.protocol import MessagesData
 
 from langchain_glm._delta import Delta, Reply
+from langchain_glm._json import parse_json
 from langchain_glm._message import ChunkWriter, EventWriter, to_generation, to_message
+from langchain_glm._repeats import Repeats
 from langchain_glm._sse import SSEDecoder
 from langchain_glm.errors import (
     GLMError,
@@ -36,6 +37,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DONE = b"[DONE]"
+MAX_BODY_BYTES = 64 * 1024 * 1024
+"""The longest answer that comes whole, in bytes as decoded; a longer one is an error."""
+
+MAX_EMPTY_FRAMES = 10_000
+"""How many frames without a choice may follow each other (they are used to keep alive)."""
+
 # What reading a frame raises when a field is of another type than GLM's.
 _WRONG_SHAPE = (AttributeError, KeyError, IndexError, TypeError, ValueError)
 
@@ -128,10 +135,12 @@ class StreamReader(Generic[T]):
         self.done = False
         self._writer = writer
         self._reply = Reply(model)
+        self._repeats: Repeats[Delta] = Repeats()
         self._response = response
         self._frames: list[str] | None = [] if keep_raw else None
         self._failure: GLMError | None = None
         self._first_frame = ""  # for the error, should none carry an answer
+        self._empty_frames = 0  # in a row
         self._longest_silence = silence
         self._silence = 0.0  # seconds spent waiting since the last frame
         self._listening_since = time.monotonic()
@@ -219,24 +228,34 @@ class StreamReader(Generic[T]):
             raise self._interrupted() from error
 
     def _read(self, event: bytes, *, stray: bool = False) -> list[T]:
+        repeated = self._repeats.read(event)
+        if repeated is not None:
+            return self._writer.write(repeated)
         frame, text = self._decode(event, stray=stray)
         if _reports_error(frame):
             raise error_from_body(frame, self._response)
         self._first_frame = self._first_frame or text
+        self._empty_frames = 0 if frame.get("choices") else self._empty_frames + 1
+        if self._empty_frames > MAX_EMPTY_FRAMES:
+            because = f"{MAX_EMPTY_FRAMES} frames in a row have no choices"
+            raise self._broken(event, because, stray=not self._reply.has_choices)
         if self._frames is not None:
             self._writer.keep(text)
         try:
-            return self._writer.write(self._reply.read(frame))
+            written = self._writer.write(self._reply.read(frame))
         except _WRONG_SHAPE as error:
             raise self._broken(event, f"{type(error).__name__}: {error}", stray=stray) from error
+        if self._frames is None:  # nobody asked for the text of each frame
+            self._repeats.keep(event, frame, self._reply.fragment_of(frame))
+        return written
 
     def _decode(self, event: bytes, *, stray: bool) -> tuple[dict[str, Any], str]:
         if self._frames is not None:
             self._frames.append(event.decode(errors="replace"))
         try:
             text = event.decode()
-            frame = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            frame = parse_json(text, apart="choices")
+        except ValueError as error:
             raise self._broken(event, str(error), stray=stray) from error
         if not isinstance(frame, dict):
             raise self._broken(event, f"it is of type {type(frame).__name__}", stray=stray)
@@ -304,10 +323,20 @@ class WholeReader:
         self._info: dict[str, Any] = {"headers": dict(headers)} if headers else {}
         self._keep_raw = keep_raw
         self._pieces: list[bytes] = []
+        self._held = 0
 
     def feed(self, data: bytes) -> list[ChatGeneration]:
-        """Take the next bytes; nothing is known before the last."""
+        """Take the next bytes; nothing is known before the last.
+
+        Raises:
+            GLMMalformedResponseError: They are more than `MAX_BODY_BYTES`.
+        """
         self._pieces.append(data)
+        self._held += len(data)
+        if self._held > MAX_BODY_BYTES:
+            text = self._pieces[0].decode(errors="replace")
+            because = f"it is longer than {MAX_BODY_BYTES} bytes"
+            raise malformed(text, because=because, response=self._response)
         return []
 
     def listen(self) -> None:
@@ -322,8 +351,8 @@ class WholeReader:
         """
         text = b"".join(self._pieces).decode(errors="replace")
         try:
-            body = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            body = parse_json(text)
+        except ValueError as error:
             raise malformed(text, because=str(error), response=self._response) from error
         if not isinstance(body, dict):
             raise malformed(text, because="it is no JSON object", response=self._response)

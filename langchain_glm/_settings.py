@@ -35,6 +35,7 @@ from langchain_glm._endpoints import (
     endpoint_here,
     is_own_host,
     resolve_base_url,
+    split_credentials,
 )
 from langchain_glm._history import ReasoningHistory
 from langchain_glm._profiles import profile_for, thinking_of
@@ -42,6 +43,7 @@ from langchain_glm._request import (
     Server,
     chosen_tool_stream,
 )
+from langchain_glm._secrets import masked
 from langchain_glm._version import __version__
 
 _CLIENT_FIELDS = ("client", "async_client", "root_client", "root_async_client")
@@ -187,11 +189,15 @@ class GLMSettings(ChatOpenAI):
 
     def _make_clients(self) -> None:
         sync_key, async_key = sync_and_async_keys(self.openai_api_key)
+        # The HTTP library logs the URL of each request; it would send the same header.
+        base_url, credentials = split_credentials(
+            resolve_base_url(self.openai_api_base, self.endpoint)
+        )
         settings = ClientSettings(
-            base_url=resolve_base_url(self.openai_api_base, self.endpoint),
+            base_url=base_url,
             timeout=self.request_timeout,
             organization=self.openai_organization,
-            default_headers=self.default_headers,
+            default_headers={**credentials, **(self.default_headers or {})} or None,
             default_query=self.default_query,
         )
         http_client, http_async_client = shared_http_clients(
@@ -234,10 +240,17 @@ class GLMSettings(ChatOpenAI):
         # `Serializable` lets the parent's `lc_secrets` go over ours, and a loaded model would
         # send the key of OPENAI_API_KEY.
         serialized: Any = super().to_json()
-        key = serialized.get("kwargs", {}).get("openai_api_key")
+        kwargs = serialized.get("kwargs", {})
+        # This goes into traces, and into the names of what a cache keeps.
+        kwargs.update({name: masked(name, value) for name, value in kwargs.items()})
+        key = kwargs.get("openai_api_key")
         if isinstance(key, dict) and key.get("type") == "secret":
             key["id"] = list(self.lc_secrets.values())
         return cast("SerializedConstructor | SerializedNotImplemented", serialized)
+
+    @override
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return [(name, masked(name or "", value)) for name, value in super().__repr_args__()]
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()

@@ -15,7 +15,9 @@ from __future__ import annotations
 from langchain_glm.errors import GLMMalformedStreamError
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""The longest line that is held in memory, in bytes; a longer one is an error."""
+"""The most that is held in memory, in bytes, of a line, of an event, and of all stray lines."""
+
+_LINE_OVERHEAD = 64  # bytes that a short line takes beyond its own
 
 _BOM = b"\xef\xbb\xbf"
 _IGNORED_FIELDS = (b"event", b"id", b"retry")
@@ -28,13 +30,24 @@ class SSEDecoder:
         strays: The lines that are no field of an event stream, without their line ends.
     """
 
-    __slots__ = ("_after_cr", "_data", "_held", "_pieces", "_started", "strays")
+    __slots__ = (
+        "_after_cr",
+        "_data",
+        "_held",
+        "_held_data",
+        "_held_strays",
+        "_pieces",
+        "_started",
+        "strays",
+    )
 
     def __init__(self) -> None:
         self.strays: list[bytes] = []
         self._pieces: list[bytes] = []  # the line that has not ended yet
         self._held = 0  # its length so far
         self._data: list[bytes] = []  # the data lines of the event that has not ended yet
+        self._held_data = 0
+        self._held_strays = 0
         self._after_cr = False
         self._started = False
 
@@ -45,7 +58,8 @@ class SSEDecoder:
             The data of each event that ended in them, still encoded.
 
         Raises:
-            GLMMalformedStreamError: A line is longer than `MAX_LINE_BYTES`.
+            GLMMalformedStreamError: A line is longer than `MAX_LINE_BYTES`, or so are the lines
+                of one event, or all that are no field.
         """
         if not self._started:
             data = self._without_bom(data)
@@ -76,6 +90,8 @@ class SSEDecoder:
         data = self._data
         for line in lines:
             if line.startswith(b"data:"):
+                if data:
+                    self._hold_more_data(line)
                 data.append(line[6:] if line.startswith(b"data: ") else line[5:])
             elif not line:
                 if data:
@@ -89,16 +105,21 @@ class SSEDecoder:
         if line == b"data":
             self._data.append(b"")
         elif line.partition(b":")[0] not in _IGNORED_FIELDS:
+            self._held_strays += len(line) + _LINE_OVERHEAD
+            _check(self._held_strays, "The stream has lines that are no events; together they are")
             self.strays.append(line)
+
+    def _hold_more_data(self, line: bytes) -> None:
+        so_far = self._held_data if len(self._data) > 1 else len(self._data[0])
+        self._held_data = so_far + len(line) + _LINE_OVERHEAD
+        _check(self._held_data, "An event of the stream is")
 
     def _hold(self, piece: bytes) -> None:
         if not piece:
             return
         self._pieces.append(piece)
         self._held += len(piece)
-        if self._held > MAX_LINE_BYTES:
-            msg = f"A line of the stream is longer than {MAX_LINE_BYTES} bytes."
-            raise GLMMalformedStreamError(msg)
+        _check(self._held, "A line of the stream is")
 
     def _without_bom(self, data: bytes) -> bytes:
         data = b"".join((*self._pieces, data))
@@ -118,3 +139,9 @@ class SSEDecoder:
         if data.endswith(b"\r"):
             self._after_cr = True
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _check(held: int, what: str) -> None:
+    if held > MAX_LINE_BYTES:
+        msg = f"{what} longer than {MAX_LINE_BYTES} bytes."
+        raise GLMMalformedStreamError(msg)

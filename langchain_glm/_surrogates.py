@@ -39,13 +39,13 @@ def joined(text: str) -> str:
 
 
 def joined_within(value: Any) -> Any:
-    """Join the pairs in all the text of a JSON value, its names apart."""
+    """Join the pairs in all the text of a JSON value, its names too."""
     if isinstance(value, str):
         return joined(value)
     if isinstance(value, list):
         return [joined_within(item) for item in value]
     if isinstance(value, dict):
-        return {name: joined_within(item) for name, item in value.items()}
+        return {joined(name): joined_within(item) for name, item in value.items()}
     return value
 
 

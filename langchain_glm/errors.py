@@ -36,8 +36,8 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import importlib
-import json
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ from langchain_core.messages import AIMessage
 from langchain_openai import StreamChunkTimeoutError
 
 from langchain_glm._codes import row_of
+from langchain_glm._json import parse_json
+from langchain_glm._secrets import hide_keys
 
 if TYPE_CHECKING:
     from langchain_core.exceptions import ModelError as _ModelRefusalError
@@ -317,8 +319,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         return max(0.0, float(value))
-    date = email.utils.parsedate_tz(value)
-    return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+    with contextlib.suppress(ValueError, OverflowError):  # the year 99999
+        date = email.utils.parsedate_tz(value)
+        return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+    return None
 
 
 def _classes_of_http_libraries(name: str) -> tuple[type[Exception], ...]:
@@ -354,16 +358,23 @@ def typed_errors(
         silence: The seconds after which the HTTP client gives up a silent body.
 
     Raises:
-        GLMError: In place of what was raised inside, which stays as its `__cause__`.
+        GLMError: In place of what was raised inside, which stays as its `__cause__`. A key that
+            the server repeated is in neither.
     """
     try:
         yield
     except GLMError as error:
         error.partial = error.partial or partial()
+        hide_keys(error, error.request)
         raise
     except _UNTYPED as error:
         typed = _typed(error, began=began(), silence=silence)
         typed.partial = partial()
+        hide_keys(typed, typed.request)
+        hide_keys(error, typed.request)
+        # openai's client has the headers, and so the key, in the variables of its frames, and
+        # error trackers show those.
+        traceback.clear_frames(error.__traceback__)
         raise typed from error
 
 
@@ -398,10 +409,11 @@ def _typed(error: Exception, *, began: bool, silence: float | None) -> GLMError:
 
 def _whole_body(error: openai.APIStatusError) -> object:
     # openai's client keeps what stands under `error`; the request id stands beside it.
+    text = error.response.text
     try:
-        return json.loads(error.response.text)
+        return parse_json(text)
     except ValueError:
-        return error.body
+        return text.strip()
 
 
 def stalled(seconds: float | None = None, *, request: Any = None) -> GLMStreamStalledError:

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 from recordings import pytest_addoption, pytest_report_header
 
 __all__ = ["pytest_addoption", "pytest_report_header"]
@@ -17,6 +18,10 @@ _FOREIGN = ("OPENAI_", "ZAI_", "ZHIPUAI_", "LANGSMITH_", "LANGCHAIN_")
 # interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A property is about what comes out, not how fast: machines that run tests are busy.
+settings.register_profile("glm", deadline=None)
+settings.load_profile("glm")
 
 
 @pytest.fixture(autouse=True)

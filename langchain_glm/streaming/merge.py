@@ -99,8 +99,12 @@ class Merge:
             self._whole = chunk
             return []
         self._keep(chunk)
-        taken = (self._take(piece) for piece in chunk.tool_call_chunks)
-        return [delta for delta in taken if delta]
+        deltas = []
+        for piece in chunk.tool_call_chunks:
+            delta = self._take(piece)
+            if delta:
+                deltas.append(delta)
+        return deltas
 
     def _take(self, piece: ToolCallChunk) -> CallDelta | None:
         index = piece.get("index")

@@ -1186,3 +1186,26 @@ def test_raw_deltas_where_nothing_was_kept():
 def test_generated_ids_differ_between_answers():
     ids = [read(*each(piece(WHOLE, name="write")))[0].calls[0].id for _ in range(3)]
     assert all(one != other for one, other in itertools.combinations(ids, 2))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param(["a", {"type": "text", "text": "b"}], "ab", id="strings_among_parts"),
+        pytest.param({"text": "a"}, "a", id="one_part"),
+        pytest.param([{"type": "image_url", "image_url": {}}], "", id="a_part_without_text"),
+        pytest.param([], "", id="no_parts"),
+        pytest.param(False, "", id="false"),
+    ],
+)
+@pytest.mark.parametrize("field", ["content", "reasoning_content"])
+def test_text_in_odd_shapes(content, text, field):
+    reply = Reply("glm-4.7")
+    delta = reply.read({"choices": [{"delta": {field: content}}]})
+    assert (delta.text if field == "content" else delta.reasoning) == text
+
+
+@pytest.mark.parametrize("content", [5, True, [5], {"text": 5}])
+def test_what_is_no_text_is_not_lost_in_silence(content):
+    with pytest.raises(TypeError, match="a piece of the answer is of type"):
+        Reply("glm-4.7").read({"choices": [{"delta": {"content": content}}]})

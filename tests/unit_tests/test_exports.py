@@ -17,17 +17,20 @@ ROOMS = [
     "data",
     "_version",
     "_codes",
+    "_surrogates",
+    "_json",
+    "_secrets",
     "errors",
     "tools",
     "_profiles",
     "_endpoints",
     "_notices",
-    "_surrogates",
     "_calls",
     "_history",
     "_shape",
     "_request",
     "_sse",
+    "_repeats",
     "_delta",
     "_chunks",
     "_message",
@@ -62,11 +65,12 @@ STREAMING = [
     "schema",
     "encoders",
 ]
-KNOWN_TO_STREAMING = {"_calls", "_stopping", "_surrogates", "errors"}
+KNOWN_TO_STREAMING = {"_calls", "_json", "_stopping", "_surrogates", "errors"}
 PUBLIC = {
     "langchain_glm": ["ChatGLM", "__version__", "raw_deltas", "register"],
     "langchain_glm.middleware": ["ContinueCutCalls"],
     "langchain_glm.streaming": [
+        "StopSignal",
         "ToolCallParser",
         "ToolInputTransformer",
         "acollect",
@@ -85,7 +89,7 @@ PUBLIC = {
         "tool_call_events",
         "watch",
     ],
-    "langchain_glm.streaming.encoders": ["sse"],
+    "langchain_glm.streaming.encoders": ["ag_ui", "sse", "vercel"],
     "langchain_glm.testing": ["Call", "Cut", "Fail", "GLMServer", "Raw", "Received", "Reply"],
 }
 
@@ -270,6 +274,8 @@ def test_nobody_imports_testing_but_itself_and_cli():
 LATE_IMPORTS = {
     # The extra `cli` may not be installed; this is where that is found out and said.
     ("cli/__init__.py", "from langchain_glm.cli._app import app"),
+    # `chat` alone needs LangChain's agents.
+    ("cli/_chat.py", "from langchain_glm.cli._chat_main import run"),
 }
 
 

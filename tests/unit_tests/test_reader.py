@@ -374,7 +374,7 @@ def test_what_came_with_the_end_is_given_out_before_its_error():
         pytest.param("data: null", "it is of type NoneType", id="null"),
         pytest.param("data:", "Expecting value", id="empty"),
         pytest.param(b'data: {"id":"\xff"}', "invalid start byte", id="no_utf_8"),
-        pytest.param("data: " + "[" * 100_000, "recursion", id="nested_too_deep"),
+        pytest.param("data: " + "[" * 100_000, "nested too deep", id="nested_too_deep"),
     ],
 )
 def test_a_broken_frame(event, because):
@@ -781,7 +781,7 @@ def test_an_error_under_http_200(body, error, code):
         pytest.param('{"choices":null}', "it has no choices", id="choices_null"),
         pytest.param("[1]", "it is no JSON object", id="a_list"),
         pytest.param('"text"', "it is no JSON object", id="a_string"),
-        pytest.param("[" * 100_000, "recursion", id="nested_too_deep"),
+        pytest.param("[" * 100_000, "nested too deep", id="nested_too_deep"),
         pytest.param(b"\xff\xfe", "Expecting value", id="no_utf_8"),
         pytest.param(sse(*TEXT, STOP, DONE), "It begins: data: ", id="a_stream"),
     ],
