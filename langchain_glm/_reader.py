@@ -157,7 +157,7 @@ class StreamReader(Generic[T]):
         """
         events = self._decoder.feed(data)
         self._watch_silence(heard=bool(events))
-        return self._before_failure(self._take(event) for event in events)
+        return self._before_failure(map(self._take, events))
 
     def listen(self) -> None:
         """Begin to wait for the next bytes: what the caller did before is no silence.

@@ -72,8 +72,8 @@ class SSEDecoder:
             data = b"".join((*self._pieces, data))
             self._pieces.clear()
             self._held = 0
-        *lines, rest = data.split(b"\n")
-        self._hold(rest)
+        lines = data.split(b"\n")
+        self._hold(lines.pop())
         return self._events(lines)
 
     def close(self) -> list[bytes]:

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import importlib
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -326,12 +326,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _classes_of_http_libraries(name: str) -> tuple[type[Exception], ...]:
-    """Find a class in each HTTP library that is there: openai 3 stands on httpx2, 2 on httpx."""
-    found = []
-    for library in ("httpx", "httpx2"):
-        with contextlib.suppress(ImportError):
-            found.append(getattr(importlib.import_module(library), name))
-    return tuple(found)
+    """Find a class in each HTTP library that is loaded: openai 3 stands on httpx2, 2 on httpx.
+
+    The other one is not imported for it: httpx brings its command line along.
+    """
+    loaded = (sys.modules.get(library) for library in ("httpx", "httpx2"))
+    return tuple(getattr(library, name) for library in loaded if library)
 
 
 _HTTP_TIMEOUTS = _classes_of_http_libraries("TimeoutException")

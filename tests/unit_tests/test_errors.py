@@ -4,10 +4,11 @@ import builtins
 import copy
 import email.utils
 import importlib
-import importlib.util
 import inspect
 import pickle
 import re
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -46,9 +47,9 @@ from langchain_glm.errors import (
     typed_errors,
 )
 
-# openai 3 stands on httpx2, openai 2 on httpx; the other one may be there too.
+# openai 3 stands on httpx2, openai 2 on httpx.
 http = importlib.import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
-LIBRARIES = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
+LIBRARIES = [openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]]
 
 REQUEST = http.Request(
     "POST", "https://glm/chat/completions", headers={"Authorization": "Bearer secret-key"}
@@ -617,3 +618,14 @@ def test_other_errors_are_left_alone(inner):
 def test_no_error_is_no_error():
     with typed_errors(began=lambda: True, partial=lambda: pytest.fail("nothing went wrong")):
         pass
+
+
+def test_the_other_http_library_is_not_imported():
+    other = repr({"httpx", "httpx2"} - {*LIBRARIES})
+    code = f"""
+import sys, langchain_openai
+before = {other} & {{*sys.modules}}
+import langchain_glm
+assert {other} & {{*sys.modules}} == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
