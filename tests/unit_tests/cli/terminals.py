@@ -24,11 +24,15 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["langchain_glm.cli._app", "langchain_glm.cli._chat_main"])
 
 
+_LAST = b"\0"  # terminals do not show it; what was written before it has been read then
+
+
 class Terminal:
     """A terminal and the process in it; a thread reads, so it never fills up."""
 
-    def __init__(self, master):
+    def __init__(self, master, slave):
         self._master = master
+        self._slave = slave
         self._screen = _Screen(self.press)
         self._stream = pyte.ByteStream(self._screen)
         self._news = threading.Condition()
@@ -68,8 +72,11 @@ class Terminal:
             assert found, f"not {words}:\n{self.seen}"
 
     def ended(self):
-        """Wait for the end of the process and give its status."""
+        """Wait for the end of the process, see all that it wrote, and give its status."""
         self.process.join(WAIT)
+        os.write(self._slave, _LAST)
+        with self._news:
+            assert self._news.wait_for(lambda: self.raw.endswith(_LAST), WAIT)
         return self.process.exitcode
 
 
@@ -86,7 +93,7 @@ def terminal(*arguments, environment=None, folder="."):
     """Run `langchain-glm` in a terminal; it is killed if it has not ended by itself."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
-    opened = Terminal(master)
+    opened = Terminal(master, slave)
     opened.process = _FORKS.Process(
         target=_command, args=(os.ttyname(slave), arguments, environment or {}, str(folder))
     )
