@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from playwright.async_api import async_playwright, expect
+from pythons import async_agents_stream
 from web_sites import demonstration, site
 
 from langchain_glm.testing import Call, Fail, Reply
@@ -81,6 +82,7 @@ async def overflow(page):
 # --- arguments as they are typed ---
 
 
+@async_agents_stream
 async def test_a_card_appears_before_its_arguments_end_and_its_text_grows(browser, tmp_path):
     answers = [Reply(tool_calls=[WRITE]), Reply(text="Done.")]
     async with site(answers, tmp_path, pace=0.006) as server, opened(browser, server) as page:
@@ -137,6 +139,7 @@ STOPS = [
 ]
 
 
+@async_agents_stream
 @pytest.mark.parametrize(("path", "way"), STOPS)
 async def test_a_stop_closes_the_connection_to_glm(browser, tmp_path, path, way):
     answers = [Reply(text=LONG), Reply(text="Yes?")]
@@ -179,6 +182,7 @@ async def test_a_reload_shows_the_history(browser, tmp_path):
         assert await page.evaluate(shown) == live
 
 
+@async_agents_stream
 async def test_a_reload_in_the_middle_comes_back_to_the_run(browser, tmp_path):
     answers = [Reply(reasoning="Hm.", tool_calls=[WRITE]), Reply(text="Done.")]
     async with site(answers, tmp_path, pace=0.006) as server, opened(browser, server) as page:
