@@ -83,6 +83,16 @@ def texts(*contents, style=None):
             [*texts("a"), texts("b")[0].replace(b'"b"', b"12")], [None, None], id="a_number"
         ),
         pytest.param(
+            [dumped({**frame({"content": text}), "search": {"content": "s"}}) for text in "ab"],
+            [None, "b"],
+            id="the_same_field_behind_it",
+        ),
+        pytest.param(
+            [dumped({**frame({"content": "a"}), "search": {"content": text}}) for text in "st"],
+            [None, None],
+            id="another_field_of_that_name_changes",
+        ),
+        pytest.param(
             [dumped({"content": "x", **frame({"content": "x"})})] * 2,
             [None, "x"],
             id="the_same_words_elsewhere",
