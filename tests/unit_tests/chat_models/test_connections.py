@@ -14,6 +14,7 @@ import time
 import warnings
 import weakref
 
+import certifi
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
@@ -118,6 +119,8 @@ def test_each_network_setting_makes_one_tls_context(monkeypatch):
         return create(*args, **kwargs)
 
     monkeypatch.setattr(ssl, "create_default_context", counted)
+    # With a file of certificates every httpx makes its context by that function.
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     alive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     _client._cached_http_clients.cache_clear()
     with GLMServer(echo) as server:
