@@ -2,7 +2,7 @@
 
 Pure but for a clock: no I/O, no `async`, so that the sync and the async path run the same code.
 A `StreamReader` is fed by `stream`, `astream` and the v3 event streams, a `WholeReader` by
-`invoke` and `ainvoke`; the client (`_client.py`) knows only `feed` and `close`.
+`invoke` and `ainvoke`; the exchange (`_exchange.py`) knows only `feed` and `close`.
 """
 
 from __future__ import annotations

@@ -26,11 +26,7 @@ from langchain_core.utils.utils import LC_ID_PREFIX
 from langchain_protocol.protocol import MessagesData
 from typing_extensions import override
 
-from langchain_glm._client import (
-    arun,
-    read_timeout,
-    run,
-)
+from langchain_glm._exchange import arun, read_timeout, run
 from langchain_glm._message import PROVIDER, settle_calls
 from langchain_glm._notices import warn_once
 from langchain_glm._reader import Reading

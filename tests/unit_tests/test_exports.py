@@ -39,6 +39,7 @@ ROOMS = [
     "_structured",
     "_stopping",
     "_client",
+    "_exchange",
     "_settings",
     "chat_models",
     "_registry",

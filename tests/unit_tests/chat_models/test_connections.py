@@ -18,7 +18,7 @@ import certifi
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_glm import ChatGLM, _client
+from langchain_glm import ChatGLM, _client, _exchange
 from langchain_glm.testing import Call, GLMServer, Raw, Reply
 
 FRAME = (
@@ -519,7 +519,7 @@ def events_text(model):
 @pytest.mark.parametrize("answer", AFTER_DONE)
 @pytest.mark.parametrize("talk", [chunks_text, events_text])
 def test_server_that_does_not_end_after_done(answer, talk, monkeypatch):
-    monkeypatch.setattr(_client, "_DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(_exchange, "_DRAIN_SECONDS", 0.1)
     with GLMServer([answer, echo]) as server, no_resource_warning():
         model = glm(server)
         before = set(threading.enumerate())
@@ -541,7 +541,7 @@ def test_server_that_does_not_end_after_done(answer, talk, monkeypatch):
     ],
 )
 async def test_server_that_does_not_end_after_done_async(answer, talk, monkeypatch):
-    monkeypatch.setattr(_client, "_DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(_exchange, "_DRAIN_SECONDS", 0.1)
     with GLMServer([answer, echo]) as server, no_resource_warning():
         model = glm(server)
         start = time.monotonic()
@@ -553,11 +553,11 @@ async def test_server_that_does_not_end_after_done_async(answer, talk, monkeypat
 
 
 def test_a_server_is_waited_for_a_second_at_most():
-    assert _client._DRAIN_SECONDS <= 1
+    assert _exchange._DRAIN_SECONDS <= 1
 
 
 def test_only_the_last_chunk_waits_for_the_end_of_the_body(monkeypatch):
-    monkeypatch.setattr(_client, "_DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(_exchange, "_DRAIN_SECONDS", 0.1)
     with GLMServer(Raw(ANSWER, end=False)) as server:
         stream = glm(server).stream("x")
         assert next(stream).text == "one"

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from langchain_glm import ChatGLM, _client
+from langchain_glm import ChatGLM, _exchange
 from langchain_glm._codes import CODES
 from langchain_glm.errors import (
     GLMAuthenticationError,
@@ -127,7 +127,7 @@ def models(server):
 @pytest.fixture
 def failure(server, models, monkeypatch):
     """What asking for an answer ends in, and after how many requests; nothing is waited for."""
-    monkeypatch.setattr(_client, "_FIRST_DELAY", 0.0)
+    monkeypatch.setattr(_exchange, "_FIRST_DELAY", 0.0)
 
     async def fail(ask, answer, max_retries):
         server.answer = answer

@@ -13,7 +13,7 @@ import pytest
 from langchain_core.exceptions import ModelRateLimitError
 from ways import ainvoke, astream, av3, invoke, stream, v3
 
-from langchain_glm import ChatGLM, _client
+from langchain_glm import ChatGLM, _exchange
 from langchain_glm.errors import (
     GLMConnectionError,
     GLMError,
@@ -43,7 +43,7 @@ def glm(server, **fields):
     return ChatGLM(base_url=server.base_url, api_key="test-key", **fields)
 
 
-decide = _client._Retries.delay
+decide = _exchange._Retries.delay
 every_path = pytest.mark.parametrize("ask", [invoke, ainvoke, stream, astream, v3, av3])
 four_paths = pytest.mark.parametrize("ask", [invoke, ainvoke, stream, astream])
 every_stream = pytest.mark.parametrize("ask", [stream, astream, v3, av3])
@@ -58,7 +58,7 @@ def delays(monkeypatch):
         recorded.append(decide(self, error, attempt))
         return None if recorded[-1] is None else 0.0
 
-    monkeypatch.setattr(_client._Retries, "delay", at_once)
+    monkeypatch.setattr(_exchange._Retries, "delay", at_once)
     return recorded
 
 
@@ -209,7 +209,7 @@ async def test_refused_connection_is_tried_again(ask, monkeypatch):
         server.start()
         return 0.0
 
-    monkeypatch.setattr(_client._Retries, "delay", begin_to_listen)
+    monkeypatch.setattr(_exchange._Retries, "delay", begin_to_listen)
     try:
         assert (await ask(glm(server, max_retries=1))).text == "here now"
         assert len(server.requests) == 1
@@ -373,7 +373,7 @@ async def test_retry_after_that_is_too_long_is_not_waited_for(ask, header):
 
 @pytest.mark.parametrize("ask", [invoke, ainvoke])
 async def test_the_delay_is_really_waited(ask, monkeypatch):
-    monkeypatch.setattr(_client._Retries, "delay", decide)
+    monkeypatch.setattr(_exchange._Retries, "delay", decide)
     busy = Fail(429, "1302", "slow down", headers={"Retry-After": "0.2"})
     times = []
 

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 
-from langchain_glm import _client
+from langchain_glm import _exchange
 
-_decide = _client._Retries.delay
+_decide = _exchange._Retries.delay
 _COLLECTED = pytest.StashKey[collections.Counter]()
 
 
@@ -32,7 +32,7 @@ def waits(monkeypatch):
         recorded.append(_decide(self, error, attempt))
         return None if recorded[-1] is None else 0.0
 
-    monkeypatch.setattr(_client._Retries, "delay", at_once)
+    monkeypatch.setattr(_exchange._Retries, "delay", at_once)
     return recorded
 
 

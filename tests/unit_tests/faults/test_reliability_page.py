@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_glm import _client, _json, _reader, _sse, errors
+from langchain_glm import _exchange, _json, _reader, _sse, errors
 from langchain_glm._codes import CODES
 
 HERE = Path(__file__).parent
@@ -45,8 +45,10 @@ def test_the_limits():
     assert limit("an answer that comes") == f"{_reader.MAX_BODY_BYTES // 2**20} MiB, as decoded"
     assert limit("frames in a row") == f"{_reader.MAX_EMPTY_FRAMES:,}"
     assert limit("levels of JSON") == str(_json.MAX_DEPTH)
-    assert limit("what is read") == f"{_client._DRAIN_SECONDS:g} s, {_client._DRAIN_PIECES} reads"
-    assert limit("`Retry-After`") == f"{_client._LONGEST_RETRY_AFTER:g} s"
+    assert (
+        limit("what is read") == f"{_exchange._DRAIN_SECONDS:g} s, {_exchange._DRAIN_PIECES} reads"
+    )
+    assert limit("`Retry-After`") == f"{_exchange._LONGEST_RETRY_AFTER:g} s"
     assert limit("characters") == str(errors._PREVIEW_CHARACTERS)
 
 
