@@ -34,6 +34,7 @@ _INVALID = Row(
     "invalid request", "Change the request: the text above says which part of it was refused."
 )
 _UNKNOWN = Row("not found", "Check the model's name, and that this endpoint serves it.")
+_TOO_LONG = Row("context overflow", "Shorten the conversation, or trim its messages.")
 _FILTERED = Row("content filter", "Rephrase what was asked.")
 _SERVER = Row("server", "Try again in a while.")
 
@@ -81,7 +82,8 @@ CODES = {
     ),
     "1231": Row("invalid request", "Give every request another request_id, or none."),
     **dict.fromkeys(("1211", "1212", "1221", "1222"), _UNKNOWN),
-    "1261": Row("context overflow", "Shorten the conversation, or trim its messages."),
+    # The second is OpenAI's, which gateways use.
+    **dict.fromkeys(("1261", "context_length_exceeded"), _TOO_LONG),
     **dict.fromkeys(("1300", "1301"), _FILTERED),
     **dict.fromkeys(("500", "1120", "1200", "1230", "1234"), _SERVER),
 }
@@ -96,12 +98,23 @@ _STATUSES = {
     429: _RATE,
 }
 
+# vLLM and SGLang have no code for a prompt that is too long: these are in their errors' texts.
+_SAY_TOO_LONG = ("maximum context length", "longer than the model's context length")
 
-def row_of(code: str | None, status: int) -> Row:
-    """Look an error up, by its code where GLM's table has it, else by the HTTP status."""
+
+def row_of(code: str | None, status: int, text: str = "") -> Row:
+    """Look an error up: by its code where the table has it, else by the HTTP status.
+
+    Args:
+        code: The server's, as text.
+        status: The HTTP status.
+        text: The server's message. It decides only of a 400 whose code the table has not.
+    """
     if code in CODES:
         return CODES[code]
     # vLLM and SGLang put the HTTP status that they mean into `code` when the stream has begun.
     if code and code.isdecimal() and len(code) == len("500"):
         status = int(code)
+    if status == 400 and any(words in text for words in _SAY_TOO_LONG):
+        return _TOO_LONG
     return _STATUSES.get(status, _INVALID if 300 <= status < 500 else _SERVER)

@@ -34,7 +34,13 @@ _NOT_ON_OWN_HOSTS = (
     "store",
     "service_tier",
     "prediction",
+    "verbosity",
+    # Of OpenAI's Responses API.
+    "reasoning",
+    "include",
+    "truncation",
 )
+_INSTEAD = {"reasoning": " reasoning_effort=... is GLM's name."}
 _TOOL_STREAM = "tool_stream"
 
 Warn = Callable[[str, str], None]
@@ -159,7 +165,7 @@ def _with_forced_thinking(body: dict[str, Any], warn: Warn) -> dict[str, Any]:
 def _without_extras(body: dict[str, Any], warn: Warn) -> dict[str, Any]:
     for name in _NOT_ON_OWN_HOSTS:
         if name in body:
-            warn(name, f"Z.ai's hosts take no {name!r}: it is not sent.")
+            warn(name, f"Z.ai's hosts take no {name!r}: it is not sent.{_INSTEAD.get(name, '')}")
     return {name: value for name, value in body.items() if name not in _NOT_ON_OWN_HOSTS}
 
 

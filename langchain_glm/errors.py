@@ -1,7 +1,7 @@
 """What can go wrong, and the one place where it gets its type.
 
 Every class inherits openai's class and LangChain's, so that `except openai.RateLimitError`
-and `except ModelRateLimitError` both hold::
+and `except ModelRateLimitError` both hold:
 
     GLMError                           openai.APIError, ModelError
     ├── GLMAuthenticationError         openai.AuthenticationError, ModelAuthenticationError
@@ -23,7 +23,8 @@ and `except ModelRateLimitError` both hold::
 
 (r): `is_retryable`, the same request may succeed later. GLM's business code decides the class
 before the HTTP status does, because GLM sends 429 for an empty balance too. The text of an
-error never decides: it may be Chinese, and it changes. `ModelRefusalError` is a base where
+error decides in one case, vLLM's and SGLang's of a prompt that is too long, which have no code:
+GLM's may be Chinese, and change. `ModelRefusalError` is a base where
 langchain-core has it (1.7.5 and later). An answer that ends with `finish_reason: network_error`
 is a `GLMServerError`; one that ends with `length`, `sensitive` or
 `model_context_window_exceeded` is a message, which says so in its `response_metadata`; only
@@ -75,15 +76,18 @@ class GLMError(openai.APIError, ModelError):
     """Anything that a GLM endpoint, or the way to it, did wrong.
 
     Attributes:
-        message: GLM's own text and what to do about it.
-        code: GLM's business code (`"1302"`), or the error code of another server; None without one.
-            `"network_error"` is the finish reason of an answer that the model could not end.
-        request_id: The id that GLM gave the request, None when it gave none.
-        status_code: The HTTP status, None when no response arrived.
-        body: The decoded `error` object, or the raw text where it was no JSON.
-        partial: The message as far as it had arrived; None before the first fragment. Calls
-            that had not ended are in its `invalid_tool_calls`, with their text as it came.
-        retry_after: Seconds that the server asked to wait (`Retry-After`), None if it did not.
+        message (str): GLM's own text and what to do about it.
+        code (str | None): GLM's business code (`"1302"`), or the error code of another server; None
+            without one. `"network_error"` is the finish reason of an answer that the model could
+            not end.
+        request_id (str | None): The id that GLM gave the request, None when it gave none.
+        status_code (int | None): The HTTP status, None when no response arrived.
+        body (object): The decoded `error` object, or the raw text where it was no JSON.
+        partial (AIMessage | None): The message as far as it had arrived; None before the first
+            fragment. Calls that had not ended are in its `invalid_tool_calls`, with their text as
+            it came.
+        retry_after (float | None): Seconds that the server asked to wait (`Retry-After`), None if
+            it did not.
     """
 
     status_code: Any
@@ -103,15 +107,15 @@ class GLMError(openai.APIError, ModelError):
         # never opened does not have: their attributes are set here instead.
         Exception.__init__(self, message)
         self.message = message
-        self.code = code
-        self.param = None
-        self.type = None
+        self.code: str | None = code
+        self.param: str | None = None
+        self.type: str | None = None
         self.body = body
         self.partial = partial
         self.request = request
         self.status_code = None
         self.retry_after: float | None = None
-        self.request_id = request_id
+        self.request_id: str | None = request_id
         if response is not None:
             self.response = response
             self.status_code = response.status_code
@@ -267,8 +271,8 @@ def error_from_body(body: object, response: Any, *, request: Any = None) -> GLME
     error = outer.get("error", outer)
     fields = error if isinstance(error, Mapping) else {"message": error}
     code = None if fields.get("code") is None else str(fields["code"])
-    row = row_of(code, response.status_code)
     text = str(fields.get("message") or "") or (_preview(body) if body else "No text")
+    row = row_of(code, response.status_code, text)
     remedy = _REFUSES_TOOL_STREAM if "tool_stream" in text else row.remedy
     request_id = outer.get("request_id") or fields.get("request_id")
     facts = [f"HTTP {response.status_code}"]

@@ -165,7 +165,7 @@ TABLE = [
     (["1305", "1312"], GLMOverloadedError, True),
     (["1210", "1213", "1214", "1215", "1231"], GLMInvalidRequestError, False),
     (["1211", "1212", "1221", "1222"], GLMModelNotFoundError, False),
-    (["1261"], GLMContextOverflowError, False),
+    (["1261", "context_length_exceeded"], GLMContextOverflowError, False),
     (["1300", "1301"], GLMContentFilterError, False),
     (["500", "1120", "1200", "1230", "1234"], GLMServerError, True),
 ]
@@ -192,6 +192,36 @@ def test_every_kind_of_the_table_has_a_class():
 
 def test_no_other_code_is_in_the_table():
     assert sorted(CODES) == sorted(code for codes, *_ in TABLE for code in codes)
+
+
+# From the sources of vLLM 0.33.0 and SGLang 0.5.23.
+TOO_LONG = [
+    pytest.param(
+        "This model's maximum context length is 8192 tokens. However, your request has 9000 input "
+        "tokens. Please reduce the length of the input messages.",
+        id="vLLM",
+    ),
+    pytest.param(
+        "The input (9000 tokens) is longer than the model's context length (8192 tokens).",
+        id="SGLang",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", TOO_LONG)
+@pytest.mark.parametrize(
+    ("status", "code", "cls"),
+    [
+        (400, 400, GLMContextOverflowError),
+        (400, None, GLMContextOverflowError),
+        (200, 400, GLMContextOverflowError),  # once the stream has begun
+        (400, "1210", GLMInvalidRequestError),  # a code goes before the text
+        (500, None, GLMServerError),
+        (422, None, GLMInvalidRequestError),
+    ],
+)
+def test_a_prompt_that_is_too_long_for_vllm_and_sglang(text, status, code, cls):
+    assert type(error_of(code, status=status, message=text)) is cls
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,10 @@ EXTRAS = {
     "store": True,
     "service_tier": "flex",
     "prediction": {"type": "content", "content": "x"},
+    "verbosity": "low",
+    "reasoning": {"effort": "low"},
+    "include": ["file_search_call.results"],
+    "truncation": "auto",
 }
 
 

@@ -235,8 +235,8 @@ async def test_retry_within_fallback(ask, answer, requests):
 
 @whole
 async def test_a_longer_context_takes_over_on_overflow_alone(ask):
-    async def answer_of(code):
-        with GLMServer(Fail(400, code, "no")) as small, GLMServer(DONE) as large:
+    async def answer_of(code, text="no"):
+        with GLMServer(Fail(400, code, text)) as small, GLMServer(DONE) as large:
             model = glm(small).with_fallbacks(
                 [glm(large)], exceptions_to_handle=(ContextOverflowError,)
             )
@@ -244,6 +244,7 @@ async def test_a_longer_context_takes_over_on_overflow_alone(ask):
             return message.text
 
     assert await answer_of("1261") == "Done."
+    assert await answer_of("400", "This model's maximum context length is 8 tokens.") == "Done."
     with pytest.raises(GLMInvalidRequestError):
         await answer_of("1210")
 
