@@ -11,9 +11,12 @@ SCALE_VENV ?= .venv-scale
 SOAK ?= 2000
 MATRIX_ARGS ?=
 FUZZ_EXAMPLES ?= 5000
+NAME ?= agent
+COMPARE_ARGS ?=
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chat web test test-node test-browser test-scale soak fuzz matrix audit integration record bench bench-peers check format clean
+.PHONY: help demo chat web example docs docs-serve test test-node test-browser test-scale soak fuzz matrix audit integration record bench bench-peers compare package check format clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,12 +30,23 @@ chat: $(VENV)/.demo ## Talk to an agent at the prompt: Z.ai with ZAI_API_KEY, el
 web: $(VENV)/.web ## Open a page that shows an agent at work: Z.ai with ZAI_API_KEY, else a scripted model
 	@$(BIN)/python examples/web/app.py
 
+example: $(VENV)/.examples ## Run one of examples/ (NAME=agent): Z.ai with ZAI_API_KEY, else a scripted server
+	@$(BIN)/python examples/$(NAME).py $(ARGS)
+
+# The variable silences what Material for MkDocs says of another project.
+docs: $(VENV)/.docs ## Make the site of docs/ in site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The site: $(CURDIR)/site/index.html (with search: make docs-serve)"
+
+docs-serve: $(VENV)/.docs ## Read the site at http://127.0.0.1:8000, made again at each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --no-strict --livereload
+
 # The key is kept from the tests: they are to cost nothing and to need no network.
 test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded bodies in DIR)
 	ZAI_API_KEY= $(BIN)/python -m pytest $(if $(RECORDINGS),--recordings=$(RECORDINGS)) $(PYTEST_ARGS)
 
-test-node: $(VENV)/.test tests/node/node_modules/.installed ## Run the checks that need Node: AG-UI's client and the AI SDK read our streams
-	ZAI_API_KEY= $(BIN)/python -m pytest tests/node/check_encoders.py $(PYTEST_ARGS)
+test-node: $(VENV)/.test tests/node/node_modules/.installed ## Run the checks that need Node: AG-UI's client and the AI SDK read our streams, the documents' JavaScript runs
+	ZAI_API_KEY= $(BIN)/python -m pytest tests/node/check_encoders.py tests/node/check_docs.py $(PYTEST_ARGS)
 
 test-browser: $(VENV)/.browser ## Run the checks that need a browser (chromium): the page of examples/web
 	ZAI_API_KEY= $(BIN)/python -m pytest tests/browser/check_web.py $(PYTEST_ARGS)
@@ -70,6 +84,14 @@ bench: $(VENV)/.test ## Measure what a chunk costs, beside ChatOpenAI and the ba
 bench-peers: $(VENV)/.test ## The same for other packages, each in an environment of its own
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
+compare: $(VENV)/.test ## See that other packages do what the README's table says, and run their examples in docs
+	$(BIN)/python -m tests.peers $(COMPARE_ARGS)
+
+package: $(VENV)/.package ## Build wheel and sdist, and check them: contents, clean environments, types, licences
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	ZAI_API_KEY= $(BIN)/python -m pytest tests/package/check_*.py --timeout=600 $(PYTEST_ARGS)
+
 check: $(VENV)/.test ## Format, lint, types and import direction, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -81,18 +103,21 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) $(SCALE_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build tests/node/node_modules
+	rm -rf $(VENV) $(SCALE_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site tests/node/node_modules examples/use_chat/node_modules
 
 $(VENV)/.demo: EXTRAS := cli
 $(VENV)/.web: EXTRAS := web
+$(VENV)/.examples: EXTRAS := examples
+$(VENV)/.docs: EXTRAS := docs
 $(VENV)/.test: EXTRAS := cli,test,lint
 $(VENV)/.browser: EXTRAS := cli,test,lint,browser
+$(VENV)/.package: EXTRAS := cli,test,lint,package
 
 $(SCALE_VENV)/.scale: EXTRAS := test,ray,agent-server
 $(SCALE_VENV)/.scale: override VENV := $(SCALE_VENV)
 $(SCALE_VENV)/.scale: override BIN := $(SCALE_VENV)/bin
 
-$(VENV)/.demo $(VENV)/.web $(VENV)/.test $(VENV)/.browser $(SCALE_VENV)/.scale: pyproject.toml
+$(VENV)/.demo $(VENV)/.web $(VENV)/.examples $(VENV)/.docs $(VENV)/.test $(VENV)/.browser $(VENV)/.package $(SCALE_VENV)/.scale: pyproject.toml
 	@echo "Setting up $(VENV) ..."
 	@if command -v uv >/dev/null 2>&1; then \
 	  { test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \

@@ -91,14 +91,14 @@ class Call:
     __slots__ = ("_braces", "_characters", "_pieces", "calls_then", "id", "index", "name", "pairs")
 
     def __init__(self, index: int) -> None:
-        self.index = index
+        self.index: int = index
         self.id: str | None = None
-        self.name = ""
-        self.calls_then = 0  # how many calls were open when its last fragment came
+        self.name: str = ""
+        self.calls_then: int = 0  # how many calls were open when its last fragment came
         self._pieces: list[str] = []
         self._characters = 0
         self._braces = _Braces()
-        self.pairs = SurrogatePairs()  # of the text of the arguments
+        self.pairs: SurrogatePairs = SurrogatePairs()  # of the text of the arguments
 
     @property
     def arguments(self) -> str:

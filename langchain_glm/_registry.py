@@ -51,7 +51,7 @@ def _langchain_base() -> Any:
     try:
         return import_module("langchain.chat_models.base")
     except ModuleNotFoundError as error:
-        msg = "register() needs LangChain's init_chat_model: pip install langchain"
+        msg = 'register() needs LangChain 1: pip install "langchain-glm-zai[langchain]"'
         raise ImportError(msg) from error
 
 

@@ -8,7 +8,7 @@ from collections.abc import (
     Callable,
     Mapping,
 )
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from langchain_core.language_models import ModelProfile
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
@@ -54,16 +54,28 @@ class GLMSettings(ChatOpenAI):
     """The fields of `ChatGLM`; a changed copy always has clients of its own."""
 
     # A validation error would else show the input, and so the key.
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     model_name: str = Field(default="glm-4.7", alias="model")
-    """Any model id; the server judges it."""
+    """`model=` in the constructor: any model id; the server judges it."""
 
-    openai_api_key: SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None = Field(
-        alias="api_key", default=None
-    )
-    """The key, or a function (sync or async) that gives it; else `ZAI_API_KEY`, else
-    `ZHIPUAI_API_KEY`."""
+    # What the constructor takes, for type checkers: pydantic makes a SecretStr of a str, and takes
+    # GLM's name of the limit beside OpenAI's.
+    if TYPE_CHECKING:
+        max_tokens: int | None = None
+        """The most tokens that an answer may have, its reasoning among them."""
+
+        openai_api_key: (
+            SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]] | None
+        ) = Field(alias="api_key", default=None)  # type: ignore[assignment]
+        """`api_key=` in the constructor: the key, or a function (sync or async) that gives it.
+
+        None: `ZAI_API_KEY`, else `ZHIPUAI_API_KEY`, of the environment. A function is asked before
+        each request."""
+    else:
+        openai_api_key: SecretStr | Callable[[], str] | Callable[[], Awaitable[str]] | None = Field(
+            alias="api_key", default=None
+        )
 
     endpoint: str = "zai"
     """`zai`, `zai-coding`, `bigmodel` or `bigmodel-coding`; `base_url` goes before it.
@@ -175,7 +187,10 @@ class GLMSettings(ChatOpenAI):
         return self
 
     def _show_tool_stream(self) -> None:
-        self.model_kwargs = {**self.model_kwargs, "tool_stream": self._wants_tool_stream({})}
+        self.model_kwargs: dict[str, Any] = {
+            **self.model_kwargs,
+            "tool_stream": self._wants_tool_stream({}),
+        }
 
     def _wants_tool_stream(self, call: Mapping[str, Any]) -> bool:
         chosen = chosen_tool_stream(
@@ -204,18 +219,19 @@ class GLMSettings(ChatOpenAI):
             self.openai_proxy, self.http_socket_options
         )
         if self.client is None or _is_ours(self.client):
-            self.root_client = self.client = None
+            self.root_client: Any = None
+            self.client: Any = None
             if sync_key is not None:  # an async function cannot give the key to a sync client
                 self.root_client = GLMClient(
                     settings, api_key=sync_key, http_client=self.http_client or http_client
                 )
                 self.client = self.root_client.chat.completions
         if self.async_client is None or _is_ours(self.async_client):
-            self.root_async_client = AsyncGLMClient(
+            self.root_async_client: Any = AsyncGLMClient(
                 settings, api_key=async_key, http_client=self.http_async_client or http_async_client
             )
             self.root_async_client.streaming_unsaid = "streaming" not in self.model_fields_set
-            self.async_client = self.root_async_client.chat.completions
+            self.async_client: Any = self.root_async_client.chat.completions
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -27,7 +27,12 @@ class StoppedError(BaseException):
 
 
 class StopSignal(BaseCallbackHandler):
-    """Stops the runs that it is a callback of; safe to use from any thread."""
+    """Stops the runs that it is a callback of; safe to use from any thread.
+
+    Give it as `stream_agent(..., stop=stop)`, or to any sync run as `config={"callbacks": [stop]}`,
+    which then raises `StoppedError` (a `BaseException`, as asyncio's `CancelledError` is). A
+    `ChatGLM` that is answering is hung up on at once, any other model stops at its next fragment.
+    """
 
     raise_error = True
     run_inline = True
@@ -36,7 +41,7 @@ class StopSignal(BaseCallbackHandler):
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._responses: list[Any] = []
-        self.waiting = True  # whether LangGraph is waited for, not the reader of the events
+        self.waiting: bool = True  # whether LangGraph is waited for, not the reader of the events
 
     @property
     def is_stopped(self) -> bool:

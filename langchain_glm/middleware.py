@@ -28,9 +28,9 @@ try:
     from langchain.agents.middleware.types import PrivateStateAttr
     from langgraph.channels.untracked_value import UntrackedValue
     from langgraph.runtime import Runtime
-except ImportError as error:
+except ImportError as _missing:
     msg = 'langchain_glm.middleware needs LangChain 1: pip install "langchain-glm-zai[langchain]"'
-    raise ImportError(msg) from error
+    raise ImportError(msg) from _missing
 
 __all__ = ["ContinueCutCalls"]
 

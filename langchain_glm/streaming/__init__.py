@@ -101,12 +101,13 @@ _OF_LANGGRAPH = {
     "stream_agent": "langchain_glm.streaming.agent",
 }
 
+if not TYPE_CHECKING:  # a type checker would take any name for one of this module
 
-def __getattr__(name: str) -> Any:
-    if name in _OF_LANGGRAPH:
-        return getattr(import_module(_OF_LANGGRAPH[name]), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    def __getattr__(name: str) -> Any:
+        if name in _OF_LANGGRAPH:
+            return getattr(import_module(_OF_LANGGRAPH[name]), name)
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from langchain_glm.streaming._sources import ReadAhead, opened
 from langchain_glm.streaming.events import (
@@ -27,6 +27,8 @@ from langchain_glm.streaming.events import (
     ToolCallDelta,
     ToolEvent,
 )
+
+E = TypeVar("E", bound=Event)
 
 MOST_AHEAD = 10_000
 """How many events `adebounce` reads ahead of its consumer: the bound of its memory."""
@@ -41,14 +43,14 @@ _TEXT = "text"
 _Places: TypeAlias = dict[Any, int]
 
 
-def merge_deltas(events: Iterable[Event]) -> list[Event]:
+def merge_deltas(events: Iterable[E]) -> list[E]:
     """Merge the deltas that continue each other.
 
     The pure part of `debounce`: the same text for every message, call and path, the same events
     that are no deltas, in the same order. A merged delta stands where the first of its parts
     stood; a merged `ToolCallDelta` has the `arguments` of its last part.
     """
-    merged: list[list[Event]] = []
+    merged: list[list[E]] = []
     messages: dict[Any, _Places] = {}
     for event in events:
         at = _place(event, messages)
@@ -61,11 +63,11 @@ def merge_deltas(events: Iterable[Event]) -> list[Event]:
 
 
 def debounce(
-    events: Iterable[Event],
+    events: Iterable[E],
     seconds: float = 0.05,
     *,
     clock: Callable[[], float] = time.monotonic,
-) -> Generator[Event, None, None]:
+) -> Generator[E, None, None]:
     """Merge the deltas that come within a time.
 
     A delta after a silence goes out at once, those that come within `seconds` after it together.
@@ -82,7 +84,7 @@ def debounce(
     Raises:
         BaseException: The source's own error, after what was held.
     """
-    held: list[Event] = []
+    held: list[E] = []
     sent = float("-inf")
     with opened(events) as source:
         while True:
@@ -103,9 +105,7 @@ def debounce(
         yield from merge_deltas(held)
 
 
-async def adebounce(
-    events: AsyncIterable[Event], seconds: float = 0.05
-) -> AsyncGenerator[Event, None]:
+async def adebounce(events: AsyncIterable[E], seconds: float = 0.05) -> AsyncGenerator[E, None]:
     """Merge the deltas that come within a time, or while the consumer is busy.
 
     A delta after a silence goes out at once, those that come within `seconds` after it together,
@@ -133,7 +133,7 @@ async def adebounce(
         ahead.take()  # raises what ended the source
 
 
-async def _until_due(ahead: ReadAhead[Event], due: float) -> None:
+async def _until_due(ahead: ReadAhead[Any], due: float) -> None:
     """Wait until what is held has to go: by the time, or for the sake of what came."""
     seen = 0
     while not (ahead.has_ended or ahead.is_full):
@@ -183,7 +183,6 @@ def _open(event: Event, at: int, messages: dict[Any, _Places]) -> None:
         places[_kind(event)] = at
 
 
-def _join(parts: Sequence[Any]) -> Event:
+def _join(parts: Sequence[Any]) -> Any:
     # The last part: it has the newest id, and of a call's text how much was typed by then.
-    joined: Event = replace(parts[-1], text="".join(part.text for part in parts))
-    return joined
+    return replace(parts[-1], text="".join(part.text for part in parts))

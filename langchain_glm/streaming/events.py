@@ -4,7 +4,7 @@ Every event has a literal `type` (its class name in snake case) and `to_dict()`,
 Where it comes from stands on each: `namespace` (the path of the subgraph, `()` at the top), `node`
 (the node of the graph), `message_id` (the model's message that it belongs to).
 
-```
+```text
 Event
 ├── ReasoningDelta, TextDelta, MessageFinished
 ├── CallEvent                      id, index, name of the tool call
@@ -17,7 +17,7 @@ Event
 
 A call's events come in this order, and nothing of it comes after its end:
 
-```
+```text
 ToolCallStarted (ToolCallDelta (ArgumentStarted | ArgumentDelta | ArgumentFinished)*)*
 (ToolCallFinished | ToolCallInvalid)
 ```

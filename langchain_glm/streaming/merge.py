@@ -69,7 +69,7 @@ class Merge:
     """
 
     def __init__(self) -> None:
-        self.calls = Calls()
+        self.calls: Calls = Calls()
         self._chunks: list[AIMessageChunk] = []
         self._run: _Run | None = None
         self._whole: AIMessage | None = None

@@ -87,7 +87,7 @@ class ProtocolParser:
 
     def __init__(self, *, namespace: Namespace = (), node: str | None = None) -> None:
         self.namespace = namespace
-        self.is_finished = False
+        self.is_finished: bool = False
         self._calls = Calls()
         self._typed = TypedCalls(self._calls, {"namespace": namespace, "node": node})
         # Core puts the message together, of the whole blocks alone: it needs no deltas.

@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.messages import (
     AIMessage,
@@ -42,12 +42,14 @@ from langchain_glm.streaming._json import to_json
 from langchain_glm.streaming._sources import aopened, opened
 from langchain_glm.streaming.events import Event, Path, TypedArguments
 
+E = TypeVar("E", bound=Event)
+
 MASK = "•"
 """What stands for one character."""
 
 
-def redact(event: Event) -> Event | None:
-    """Take away what an event tells; see the head of this module for what stays.
+def redact(event: E) -> E | None:
+    """Take away what an event tells; `langchain_glm.streaming.redaction` lists what stays.
 
     Returns:
         An event of the same class, or None for one of a class that is not this package's own.
@@ -59,7 +61,7 @@ def redact(event: Event) -> Event | None:
     return replace(event, **{name: hide(getattr(event, name)) for name, hide in rules})
 
 
-def redacted(events: Iterable[Event]) -> Generator[Event, None, None]:
+def redacted(events: Iterable[E]) -> Generator[E, None, None]:
     """Redact a stream of events; closes it when closed, and raises its errors unchanged."""
     with opened(events) as source:
         for event in source:
@@ -68,7 +70,7 @@ def redacted(events: Iterable[Event]) -> Generator[Event, None, None]:
                 yield hidden
 
 
-async def aredacted(events: AsyncIterable[Event]) -> AsyncGenerator[Event, None]:
+async def aredacted(events: AsyncIterable[E]) -> AsyncGenerator[E, None]:
     """Redact an async stream of events; closes it when closed, and raises its errors unchanged."""
     async with aopened(events) as source:
         async for event in source:

@@ -167,7 +167,7 @@ class TypedCalls:
     """
 
     def __init__(self, calls: Calls, source: Mapping[str, Any]) -> None:
-        self.source = dict(source)
+        self.source: dict[str, Any] = dict(source)
         self._calls = calls
         self._typed: list[_TypedCall] = []
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from langchain_glm.streaming._langgraph import StreamChannel, StreamTransformer
@@ -192,7 +192,7 @@ class ToolInputTransformer(StreamTransformer):
     """
 
     _native = True  # LangGraph's name: `run.tool_inputs`, not only in `run.extensions`
-    required_stream_modes = ("messages", "values")
+    required_stream_modes: ClassVar[tuple[str, ...]] = ("messages", "values")
 
     def __init__(self, scope: tuple[str, ...] = ()) -> None:
         super().__init__(scope)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from langchain_glm.streaming._sources import aopened, opened
 from langchain_glm.streaming.events import (
+    AnyCallEvent,
     CallEvent,
     Event,
     ToolCallDelta,
@@ -16,10 +17,12 @@ from langchain_glm.streaming.events import (
     ToolCallStarted,
 )
 
+E = TypeVar("E", bound=Event)
+
 
 def watch(
-    events: Iterable[Event], watchers: Mapping[str, Callable[[CallEvent], Any]]
-) -> Generator[Event, None, None]:
+    events: Iterable[E], watchers: Mapping[str, Callable[[AnyCallEvent], Any]]
+) -> Generator[E, None, None]:
     """Call a function for every event of the calls of a tool, as they pass.
 
     Args:
@@ -40,23 +43,23 @@ def watch(
             for event in source:
                 if isinstance(event, CallEvent) and event.name in watchers:
                     calls.note(event)
-                    watchers[event.name](event)
+                    watchers[event.name](cast("AnyCallEvent", event))
                 yield event
         finally:
-            for event in calls.stopped():
-                watchers[event.name](event)
+            for open_call in calls.stopped():
+                watchers[open_call.name](open_call)
 
 
 async def awatch(
-    events: AsyncIterable[Event], watchers: Mapping[str, Callable[[CallEvent], Any]]
-) -> AsyncGenerator[Event, None]:
+    events: AsyncIterable[E], watchers: Mapping[str, Callable[[AnyCallEvent], Any]]
+) -> AsyncGenerator[E, None]:
     """Call a function for every event of the calls of a tool; see `watch`.
 
     The functions may be async.
     """
     calls = _OpenCalls()
 
-    async def tell(event: CallEvent) -> None:
+    async def tell(event: AnyCallEvent) -> None:
         told = watchers[event.name](event)
         if inspect.isawaitable(told):
             await told
@@ -66,11 +69,11 @@ async def awatch(
             async for event in source:
                 if isinstance(event, CallEvent) and event.name in watchers:
                     calls.note(event)
-                    await tell(event)
+                    await tell(cast("AnyCallEvent", event))
                 yield event
         finally:
-            for event in calls.stopped():
-                await tell(event)
+            for open_call in calls.stopped():
+                await tell(open_call)
 
 
 class _OpenCalls:

@@ -5,8 +5,10 @@ so that a test can watch fragments arrive one by one, see a connection break in 
 tool call, or assert the bytes of a request. `GLMServer()` without a script, and
 `python -m langchain_glm.testing`, give a demonstration that calls the tools of the request.
 
-    with GLMServer([Fail(429, "1302", "slow down"), Reply(text="Hello")], pace=0.01) as server:
-        ...  # a client with base_url=server.base_url; then look at server.requests
+```python
+with GLMServer([Fail(429, "1302", "slow down"), Reply(text="Hello")], pace=0.01) as server:
+    ...  # a client with base_url=server.base_url; then look at server.requests
+```
 
 Where the shapes come from:
 
@@ -19,8 +21,8 @@ Where the shapes come from:
 - Nobody: ids, times and token counts are made up, deterministic, and plausible at most.
 """
 
-from langchain_glm.testing._answers import Call, Cut, Fail, Raw, Reply
+from langchain_glm.testing._answers import Answer, Call, Cut, Fail, Raw, Reply
 from langchain_glm.testing._received import Received
 from langchain_glm.testing._server import GLMServer
 
-__all__ = ["Call", "Cut", "Fail", "GLMServer", "Raw", "Received", "Reply"]
+__all__ = ["Answer", "Call", "Cut", "Fail", "GLMServer", "Raw", "Received", "Reply"]

@@ -138,6 +138,8 @@ class Raw:
 
 
 Answer: TypeAlias = "Reply | Fail | Cut | Raw | Path | Callable[[Received], Answer]"
+"""What a request is answered with: one of these, a recorded `.sse` or `.json` file, or a function
+of the request that gives one. A script is one answer, or an iterable of them."""
 
 
 def _refuse_framing(headers: Mapping[str, str] | None) -> None:

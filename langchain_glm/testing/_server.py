@@ -30,8 +30,10 @@ class GLMServer:
     Every POST to a path that ends in `/chat/completions` takes the next answer of the script;
     any other request gets HTTP 404. Connections are kept alive. The key is not checked.
 
-        with GLMServer(Reply(text="Hello")) as server:
-            model = ChatGLM(base_url=server.base_url, api_key="any")
+    ```python
+    with GLMServer(Reply(text="Hello")) as server:
+        model = ChatGLM(base_url=server.base_url, api_key="any")
+    ```
 
     Args:
         answers: `None` for the built-in demonstration, one answer for every request, or an

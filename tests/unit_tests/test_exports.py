@@ -91,7 +91,16 @@ PUBLIC = {
         "watch",
     ],
     "langchain_glm.streaming.encoders": ["ag_ui", "sse", "vercel"],
-    "langchain_glm.testing": ["Call", "Cut", "Fail", "GLMServer", "Raw", "Received", "Reply"],
+    "langchain_glm.testing": [
+        "Answer",
+        "Call",
+        "Cut",
+        "Fail",
+        "GLMServer",
+        "Raw",
+        "Received",
+        "Reply",
+    ],
 }
 
 

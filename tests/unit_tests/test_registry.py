@@ -125,7 +125,7 @@ def test_a_langchain_that_keeps_its_providers_elsewhere_is_named(monkeypatch, el
 
 def test_without_langchain_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain.chat_models.base", None)
-    with pytest.raises(ImportError, match="pip install langchain"):
+    with pytest.raises(ImportError, match=r"pip install \"langchain-glm-zai\[langchain\]\""):
         register()
 
 

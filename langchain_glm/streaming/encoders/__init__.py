@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ag_ui", "sse", "vercel"]
 
+if not TYPE_CHECKING:  # a type checker would take any name for one of this module
 
-def __getattr__(name: str) -> Any:
-    if name == "ag_ui":
-        return import_module("langchain_glm.streaming.encoders.ag_ui")
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    def __getattr__(name: str) -> Any:
+        if name == "ag_ui":
+            return import_module("langchain_glm.streaming.encoders.ag_ui")
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

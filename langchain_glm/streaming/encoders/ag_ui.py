@@ -1,16 +1,18 @@
 """AG-UI: the Agent User Interaction Protocol 1.0, as CopilotKit and others read it (extra `ag-ui`).
 
 Events become those of the `ag-ui-protocol` package, in an order that the verifier of
-`@ag-ui/client` accepts::
+`@ag-ui/client` accepts:
 
-    from ag_ui.core import RunAgentInput
-    from langchain_glm.streaming.encoders import ag_ui
+```python
+from ag_ui.core import RunAgentInput
+from langchain_glm.streaming.encoders import ag_ui
 
-    @app.post("/agent")
-    async def agent(body: RunAgentInput) -> StreamingResponse:
-        events = astream_agent(graph, {"messages": to_langchain(body.messages)})
-        wire = ag_ui.aencode_sse(events, thread_id=body.thread_id, run_id=body.run_id)
-        return StreamingResponse(wire, media_type=ag_ui.MEDIA_TYPE)
+@app.post("/agent")
+async def agent(body: RunAgentInput) -> StreamingResponse:
+    events = astream_agent(graph, {"messages": to_langchain(body.messages)})
+    wire = ag_ui.aencode_sse(events, thread_id=body.thread_id, run_id=body.run_id)
+    return StreamingResponse(wire, media_type=ag_ui.MEDIA_TYPE)
+```
 
 | ours | AG-UI |
 |---|---|
@@ -63,12 +65,12 @@ from langchain_glm.streaming.encoders._wire import (
 try:
     from ag_ui import core
     from ag_ui.encoder import EventEncoder
-except ImportError as error:
+except ImportError as _missing:
     msg = (
         "langchain_glm.streaming.encoders.ag_ui needs ag-ui-protocol 1.0: "
         'pip install "langchain-glm-zai[ag-ui]"'
     )
-    raise ImportError(msg) from error
+    raise ImportError(msg) from _missing
 
 __all__ = ["MEDIA_TYPE", "AGUIEncoder", "aencode", "aencode_sse", "encode", "encode_sse"]
 

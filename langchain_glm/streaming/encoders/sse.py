@@ -1,6 +1,6 @@
 """Server-sent events: each event one frame, named, numbered, with its JSON on one line.
 
-```
+```text
 id: 7
 event: argument_delta
 data: {"type":"argument_delta","path":["content"],"text":"def fib",...}

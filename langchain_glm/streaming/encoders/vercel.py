@@ -1,13 +1,15 @@
 """The Vercel AI SDK's UI message stream, as `useChat` reads it (`ai` 5, 6 and 7; no extra).
 
-Events become chunks, plain dicts, and these become server-sent events::
+Events become chunks, plain dicts, and these become server-sent events:
 
-    from langchain_glm.streaming.encoders import vercel
+```python
+from langchain_glm.streaming.encoders import vercel
 
-    @app.post("/api/chat")
-    async def chat(body: ChatRequest) -> StreamingResponse:
-        events = astream_agent(graph, {"messages": to_langchain(body.messages)})
-        return StreamingResponse(vercel.aencode_sse(events), headers=vercel.HEADERS)
+@app.post("/api/chat")
+async def chat(body: ChatRequest) -> StreamingResponse:
+    events = astream_agent(graph, {"messages": to_langchain(body.messages)})
+    return StreamingResponse(vercel.aencode_sse(events), headers=vercel.HEADERS)
+```
 
 | ours | chunks |
 |---|---|

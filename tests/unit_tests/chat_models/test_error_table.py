@@ -41,7 +41,7 @@ ROWS = [
     (429, "1305 1312", GLMOverloadedError, True),
     (400, "1210 1213 1214 1215 1231", GLMInvalidRequestError, False),
     (400, "1211 1212 1221 1222", GLMModelNotFoundError, False),
-    (400, "1261", GLMContextOverflowError, False),
+    (400, "1261 context_length_exceeded", GLMContextOverflowError, False),
     (400, "1300 1301", GLMContentFilterError, False),
     (500, "500 1120 1200 1230 1234", GLMServerError, True),
 ]

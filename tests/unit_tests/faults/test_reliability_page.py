@@ -54,7 +54,7 @@ def test_the_limits():
 
 def codes_of(row):
     """The codes that a row of the table of retries names, `1000 to 1004` written out."""
-    codes = set(re.findall(r"\b\d{3,4}\b", row[0]))
+    codes = set(re.findall(r"\b(?:\d{3,4}|[a-z]+(?:_[a-z]+)+)\b", row[0]))
     for first, last in re.findall(r"(\d{4}) to (\d{4})", row[0]):
         codes |= {str(code) for code in range(int(first), int(last) + 1)}
     return codes & set(CODES)
