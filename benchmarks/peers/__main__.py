@@ -16,30 +16,28 @@ import json
 import statistics
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import server
 from benchmarks.bodies import FRAGMENT, reply
-from benchmarks.environment import ROOT, without_settings
 from benchmarks.measure import MICRO
+from benchmarks.peers import environments
 from benchmarks.sides import GLM, OPENAI
 from benchmarks.tables import Cell, Table, show, versions
 
-ENVIRONMENTS = ROOT / "build" / "peers"
 ASKING = Path(__file__).with_name("asking.py")
 
-REQUIREMENTS: Mapping[str, Sequence[str]] = {
-    "langchain-community": ("langchain-community", "httpx", "httpx-sse", "pyjwt"),
-    "langchain-deepseek": ("langchain-deepseek",),
-    "langchain-litellm": ("langchain-litellm",),
-    "pydantic-ai": ("pydantic-ai-slim[openai]",),
-    "zai-sdk": ("zai-sdk",),
-    "openai": ("openai",),
+# How they are named here, and the distribution whose version is shown.
+_PEERS: Mapping[str, str] = {
+    "langchain-community": "langchain-community",
+    "langchain-deepseek": "langchain-deepseek",
+    "langchain-litellm": "langchain-litellm",
+    "pydantic-ai": "pydantic-ai-slim",
+    "zai-sdk": "zai-sdk",
+    "openai": "openai",
 }
-_SHOWN = {"pydantic-ai": "pydantic-ai-slim"}
 _COUNT = 2000
 _ROUNDS = 5
 
@@ -97,8 +95,7 @@ class Peer:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Install and measure what was asked for, print it, and give the exit status."""
     options = _options(arguments)
-    names = options.names or list(REQUIREMENTS)
-    pythons = {name: _installed(name) for name in names}
+    pythons = {name: environments.python_of(name) for name in options.names or _PEERS}
     installed = {name: _version(python, name) for name, python in pythons.items()}
     pythons = {GLM: sys.executable, OPENAI: sys.executable, **pythons}
     with server.running() as address:
@@ -169,41 +166,23 @@ def _arrived(came: Answers, count: int) -> Cell:
 @contextlib.contextmanager
 def _process(python: str, peer: str) -> Iterator[Any]:
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    # LiteLLM fetches a list of prices otherwise.
-    settings = {**without_settings(), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     command = [python, str(ASKING), peer]
-    with subprocess.Popen(command, env=settings, **pipes) as process:  # noqa: S603
+    with subprocess.Popen(command, env=environments.settings(), **pipes) as process:  # noqa: S603
         yield process  # leaving it closes its input, which ends it
 
 
-def _installed(name: str) -> str:
-    place = ENVIRONMENTS / name
-    python = place / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    done = place / "installed.txt"
-    wanted = " ".join(REQUIREMENTS[name])
-    if not done.exists() or done.read_text() != wanted:
-        show(f"Installing {wanted} in {place} ...")
-        venv.create(place, with_pip=True, clear=True)
-        options = ["-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([str(python), *options, *REQUIREMENTS[name]], check=True)  # noqa: S603
-        done.write_text(wanted)
-    return str(python)
-
-
 def _version(python: str, name: str) -> str:
-    code = f"import importlib.metadata as m; print(m.version({_SHOWN.get(name, name)!r}))"
-    done = subprocess.run([python, "-c", code], check=True, stdout=subprocess.PIPE)  # noqa: S603
-    return done.stdout.decode().strip()
+    return environments.versions(python, [_PEERS[name]])[_PEERS[name]]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(REQUIREMENTS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_PEERS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
     options = parser.parse_args(arguments)
-    if unknown := sorted(set(options.names) - set(REQUIREMENTS)):
+    if unknown := sorted(set(options.names) - set(_PEERS)):
         parser.error(f"no peer is named {', '.join(unknown)}")
     return options
 
