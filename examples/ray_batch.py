@@ -7,18 +7,17 @@ with RAY_ADDRESS set, uses that cluster.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: it tells nobody
 
 import ray
+from keyless import chat_model
 from langchain_core.messages import AIMessage
 
 from langchain_glm import ChatGLM
-from langchain_glm.testing import GLMServer, Received, Reply
+from langchain_glm.testing import Received, Reply
 
 WORKERS = 2
 AT_ONCE = 8  # requests of one worker; WORKERS * AT_ONCE has to stay within the key's limit
@@ -75,17 +74,8 @@ def start_ray() -> None:
     )
 
 
-@contextlib.contextmanager
-def a_model() -> Iterator[ChatGLM]:
-    """Give one of Z.ai's, or one that a script plays."""
-    if os.environ.get("ZAI_API_KEY"):
-        yield ChatGLM(model="glm-4.7")
-        return
-    with GLMServer(_play) as server:
-        yield ChatGLM(model="glm-4.7", base_url=server.base_url, api_key="no-key-needed")
-
-
-def _play(received: Received) -> Reply:
+def script(received: Received) -> Reply:
+    """Tell praise from complaints."""
     review = received.body["messages"][-1]["content"]
     complains = "broke" in review or "dim" in review
     return Reply(text="complaint" if complains else "praise")
@@ -94,7 +84,7 @@ def _play(received: Received) -> Reply:
 def main() -> None:
     """Ask about each review, and print the answers."""
     start_ray()
-    with a_model() as model:
+    with chat_model(script, pace=0) as model:
         for row in ask_all([{"text": text} for text in REVIEWS], model):
             print(f"{row['worker']}  {row['answer'] or row['error']:<10}  {row['text']}")
 

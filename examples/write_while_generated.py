@@ -2,18 +2,18 @@
 
 Run it with `python examples/write_while_generated.py [FOLDER]`: against Z.ai when ZAI_API_KEY is
 set, else against the bundled GLM server, which plays two answers: one is cut at `max_tokens`, the
-other one is whole.
+other one is whole. It needs `pip install 'langchain-glm-zai[langchain]'`.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Hashable
 from pathlib import Path
 
+from keyless import chat_model
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 
@@ -30,7 +30,7 @@ from langchain_glm.streaming import (
     stream_agent,
     watch,
 )
-from langchain_glm.testing import Call, GLMServer, Reply
+from langchain_glm.testing import Call, Reply
 
 
 class FileWriter:
@@ -49,8 +49,8 @@ class FileWriter:
                 self._path = self.folder / (file if file.strip(".") else "unnamed")
                 self._path.write_text(self._waiting, encoding="utf-8")
             case ArgumentDelta(path=("content",), text=text) if self._path:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(text)
+                with self._path.open("a", encoding="utf-8") as opened:
+                    opened.write(text)
             case ArgumentDelta(path=("content",), text=text):
                 self._waiting += text
             case ToolCallInvalid() if self._path:
@@ -112,11 +112,8 @@ def main() -> None:
     """Run against Z.ai, or against the bundled server."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else f"files-{int(time.time())}")
     folder.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("ZAI_API_KEY"):
-        run(ChatGLM(), folder)
-        return
-    with GLMServer(SCRIPT, pace=0.02, fragment_size=8) as server:
-        run(ChatGLM(base_url=server.base_url, api_key="no-key-needed"), folder)
+    with chat_model(SCRIPT, fragment_size=8) as model:
+        run(model, folder)
 
 
 if __name__ == "__main__":
