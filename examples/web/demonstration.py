@@ -215,7 +215,7 @@ def _dates(chinese: bool) -> Sequence[Reply]:
     if chinese:
         return (
             Reply(reasoning="可以同时查四个方面。", text="我同时查四个方面。", tool_calls=calls),
-            Reply(text="日期用 `datetime`,日历用 `calendar`。**时区**请用标准库里的 `zoneinfo`。"),
+            Reply(text="日期用 `datetime`，日历用 `calendar`。**时区**请用标准库里的 `zoneinfo`。"),
         )
     return (
         Reply(

@@ -20,12 +20,13 @@ _CAPTION = Text(
     "scripted server, not Z.ai (with {}). What exactly was seen is in "
     "[tests/peers/comparison.json](tests/peers/comparison.json); CPU time is from "
     "`make bench-peers`.",
-    "每一格都是 `make compare` 让各个包通过 HTTP 访问同一个脚本服务器（不是 Z.ai 的线上服务）"
-    "时的实际表现（依赖版本：{}）。详细观察记录见 "
-    "[tests/peers/comparison.json](tests/peers/comparison.json)；CPU 用量来自 `make bench-peers`。",
+    "每一格都是 `make compare` 的实测结果：各个包通过 HTTP 访问同一个模拟服务器，"
+    "而不是 Z.ai 的线上服务（依赖版本：{}）。详细记录见 "
+    "[tests/peers/comparison.json](tests/peers/comparison.json)；CPU 时间来自 `make bench-peers`。",
 )
 _THIS = Text("this package", "本项目")
-_NOTES = Text("Notes", "注释")
+_COMMA = Text(", ", "、")
+_NOTES = Text("Notes", "脚注")
 
 
 def between_markers(document: str) -> str:
@@ -81,7 +82,11 @@ def _rows(stored: Mapping[str, Any], language: str, notes: list[str]) -> Iterato
 def _cell(cell: Mapping[str, Any], language: str, notes: list[str]) -> str:
     value = cell["value"]
     shown = _in(VALUES[value], language) if value in VALUES else value
-    texts = [_in(NOTES[name], language).replace("{}", seen) for name, seen in cell["notes"]]
+    comma = _in(_COMMA, language)
+    texts = [
+        _in(NOTES[name], language).replace("{}", seen.replace(", ", comma))
+        for name, seen in cell["notes"]
+    ]
     for text in texts:
         if text not in notes:
             notes.append(text)
@@ -104,8 +109,7 @@ def _versions(stored: Mapping[str, Any], language: str) -> str:
         for package, version in versions.items():
             if package not in headed and version not in found.setdefault(package, []):
                 found[package].append(version)
-    joint = Text(", ", "、")
-    return _in(joint, language).join(f"{p} {_or(v, language)}" for p, v in sorted(found.items()))
+    return _in(_COMMA, language).join(f"{p} {_or(v, language)}" for p, v in sorted(found.items()))
 
 
 def _or(versions: Sequence[str], language: str) -> str:

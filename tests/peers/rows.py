@@ -62,17 +62,17 @@ NOTES: Mapping[str, Text] = {
     ),
     "emptied": Text(
         "With `tool_stream` bound the calls arrive, with empty arguments.",
-        "绑定 `tool_stream` 后能收到调用，但参数是空的。",
+        "绑定 `tool_stream` 后能收到调用，但参数为空。",
     ),
-    "no arguments": Text("The calls come out with empty arguments.", "得到的调用参数是空的。"),
+    "no arguments": Text("The calls come out with empty arguments.", "得到的调用参数为空。"),
     "first only": Text("Only the first call has its arguments.", "只有第一个调用有参数。"),
     "turn lost": Text(
         "The call is not sent back either, so that a tool loop forgets what it asked.",
-        "连调用本身也不会传回，工具循环会忘记自己调用过什么。",
+        "连调用本身也不会回传，工具循环会忘记自己调用过什么。",
     ),
     "thinking": Text(
         "By adding GLM's field to the body: `extra_body`, or `bind` (ChatZhipuAI).",
-        "要自己把 GLM 的字段加进请求体：用 `extra_body`，或用 `bind`（ChatZhipuAI）。",
+        "要自行把 GLM 的字段加进请求体：用 `extra_body`，或用 `bind`（ChatZhipuAI）。",
     ),
     "token_usage": Text(
         'In `response_metadata["token_usage"]`; `usage_metadata` is empty.',
@@ -80,41 +80,40 @@ NOTES: Mapping[str, Text] = {
     ),
     "ran half": Text(
         "It ran with half of a string (`stream_mode`: {}).",
-        "工具拿着只有一半的字符串执行了（`stream_mode`：{}）。",
+        "工具带着只有一半的字符串执行了（`stream_mode`：{}）。",
     ),
     "ran closed": Text(
         "It ran where the cut arguments are valid JSON (`stream_mode`: {}).",
-        "截断的参数恰好是合法 JSON 时，工具执行了（`stream_mode`：{}）。",
+        "截断后的参数恰好是合法 JSON 时，工具照样执行了（`stream_mode`：{}）。",
     ),
     "no retries": Text(
         "It retries nothing, not even a rate limit.", "任何错误都不重试，限流也不例外。"
     ),
-    "retried": Text("Sent {} times.", "发送了 {} 次。"),
+    "retried": Text("Sent {} times.", "共发送 {} 次。"),
     "raised": Text("Raised as {}.", "抛出的是 {}。"),
     "untold": Text(
-        "Without the server's text where the answer is whole.", "非流式时丢失了服务端的错误说明。"
+        "Without the server's text where the answer is whole.",
+        "非流式调用时丢失了服务端的错误说明。",
     ),
     "method": Text(
         'Not by the default method, but with `method="function_calling"`.',
-        '默认方法不行，要用 `method="function_calling"`。',
+        '默认方法不行，须指定 `method="function_calling"`。',
     ),
     "forced": Text(
         "For glm-5.3 its tool choice is refused, as public reports say of Z.ai.",
-        "用于 glm-5.3 时，它发送的 tool_choice 会被拒绝（公开报告称 Z.ai 如此）。",
+        "用于 glm-5.3 时，它发送的 tool_choice 会被拒绝（据公开反馈，Z.ai 即如此）。",
     ),
-    "fenced": Text("JSON in a Markdown fence raises.", "JSON 包在 Markdown 代码块里就会报错。"),
+    "fenced": Text("JSON in a Markdown fence raises.", "JSON 包在 Markdown 代码块里时会报错。"),
     "not validated": Text(
         "An answer of another shape passes where the schema is a dict.",
-        "schema 为字典时，结构不符的回答也会被放行。",
+        "schema 为字典时，结构不符的回答也会通过。",
     ),
-    "one loop": Text(
-        "The second `asyncio.run` ends in `{}`.", "第二次 `asyncio.run` 以 `{}` 结束。"
-    ),
-    "no pickle": Text("It cannot be pickled.", "不能 pickle。"),
+    "one loop": Text("The second `asyncio.run` ends in `{}`.", "第二次 `asyncio.run` 报错：`{}`。"),
+    "no pickle": Text("It cannot be pickled.", "不能用 pickle 序列化。"),
     "lost": Text("None of them arrive.", "参数片段全部丢失。"),
     "table": Text(
         "In LiteLLM's own table: `litellm.get_model_info`.",
-        "在 LiteLLM 自己的表里：`litellm.get_model_info`。",
+        "在 LiteLLM 自带的模型表里：`litellm.get_model_info`。",
     ),
     "reached": Text("Those that were tried: {}.", "试过的有：{}。"),
     "needs zhipuai": Text(
@@ -343,7 +342,7 @@ ROWS: Mapping[str, Row] = {
     "no index": Row(
         Text(
             "Calls survive deltas without `index`, as some resellers send them",
-            "增量不带 `index` 时（有些转售商如此），调用仍然正确",
+            "增量不带 `index` 时（有些转售平台如此），调用仍然正确",
         ),
         no_index,
     ),
@@ -362,17 +361,17 @@ ROWS: Mapping[str, Row] = {
         reasoning,
     ),
     "reasoning back": Row(
-        Text("Reasoning goes back with a tool's result", "推理内容会随工具结果一起传回"),
+        Text("Reasoning goes back with a tool's result", "推理内容会随工具结果一起回传"),
         reasoning_back,
     ),
     "thinking": Row(
-        Text("A field of its own switches thinking off", "有专门的参数可以关闭思考"),
+        Text("A field of its own switches thinking off", "有专用参数可以关闭思考"),
         thinking,
     ),
     "structured": Row(
         Text(
             "Structured output where the host enforces no schema",
-            "服务端不强制 schema 时的结构化输出",
+            "服务端不强制 schema 时也能结构化输出",
         ),
         structured,
     ),
@@ -384,7 +383,7 @@ ROWS: Mapping[str, Row] = {
     "balance": Row(
         Text(
             "Sends a rate limit (1302) again, an empty balance (1113) not",
-            "限流（1302）会重试，余额不足（1113）不会",
+            "限流（1302）会重试，余额不足（1113）不重试",
         ),
         balance,
     ),
@@ -398,21 +397,21 @@ ROWS: Mapping[str, Row] = {
     "hidden": Row(
         Text(
             "An error under HTTP 200 is raised, with its text",
-            "HTTP 200 响应里的错误会抛出，并带上错误说明",
+            "HTTP 200 响应里的错误会抛出，并带有错误说明",
         ),
         hidden,
     ),
     "broken": Row(
         Text(
             "A stream that ends without a finish reason raises",
-            "流没有给出结束原因就中断时会报错",
+            "流式响应没给出结束原因就终止时会报错",
         ),
         broken,
     ),
     "anywhere": Row(
         Text(
             "One object works in several event loops, and can be pickled",
-            "同一个对象可用于多个事件循环，也可以 pickle",
+            "同一个对象可用于多个事件循环，也能用 pickle 序列化",
         ),
         anywhere,
     ),
@@ -434,11 +433,11 @@ ROWS: Mapping[str, Row] = {
 
 COSTS: Mapping[str, Text] = {
     "text": Text(
-        "CPU per text chunk, ChatOpenAI = 1", "每个正文消息块的 CPU 用量（ChatOpenAI = 1）"
+        "CPU per text chunk, ChatOpenAI = 1", "每个正文消息块的 CPU 时间（ChatOpenAI = 1）"
     ),
     "arguments": Text(
         "CPU per fragment of arguments, ChatOpenAI = 1",
-        "每个参数片段的 CPU 用量（ChatOpenAI = 1）",
+        "每个参数片段的 CPU 时间（ChatOpenAI = 1）",
     ),
 }
 """Rows that `make bench-peers` has measured."""
