@@ -48,8 +48,8 @@ test: $(VENV)/.test ## Run the tests (RECORDINGS=DIR also replays the recorded b
 test-node: $(VENV)/.test tests/node/node_modules/.installed ## Run the checks that need Node: AG-UI's client and the AI SDK read our streams, the documents' JavaScript runs
 	ZAI_API_KEY= $(BIN)/python -m pytest tests/node/check_encoders.py tests/node/check_docs.py $(PYTEST_ARGS)
 
-test-browser: $(VENV)/.browser ## Run the checks that need a browser (chromium): the page of examples/web
-	ZAI_API_KEY= $(BIN)/python -m pytest tests/browser/check_web.py $(PYTEST_ARGS)
+test-browser: $(VENV)/.browser ## Run the checks that need a browser (chromium): the pages of the examples
+	ZAI_API_KEY= $(BIN)/python -m pytest tests/browser/check_web.py $(if $(shell command -v npm),tests/browser/check_use_chat.py) $(PYTEST_ARGS)
 
 tests/node/node_modules/.installed: tests/node/package.json
 	cd tests/node && npm install --no-audit --no-fund
@@ -103,7 +103,7 @@ format: $(VENV)/.test ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 clean: ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) $(SCALE_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site tests/node/node_modules examples/use_chat/node_modules
+	rm -rf $(VENV) $(SCALE_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build site tests/node/node_modules examples/use_chat/node_modules examples/use_chat/dist
 
 $(VENV)/.demo: EXTRAS := cli
 $(VENV)/.web: EXTRAS := web
