@@ -4,21 +4,16 @@ Not named `test_*`, so that a plain `pytest` passes it by; `make test-browser` r
 the page of `use_chat` at the first start. The browser is the system's own, see `check_web.py`.
 """
 
-import os
 import shutil
 from contextlib import asynccontextmanager
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 from pythons import async_agents_stream
 from served_examples import DONE, EXAMPLES, WRITE, glm_server, served
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-CHROMIUM = (
-    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-)
 CONTENT = WRITE.arguments["content"]
 LONG = 30_000  # milliseconds: a busy machine is slow
 
@@ -36,18 +31,6 @@ def glm():
 def use_chat(glm):
     with served("use_chat/app.py", glm=glm) as process:
         yield process.url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    if CHROMIUM is None:
-        pytest.exit("No Chromium: `apt-get install chromium`, or set CHROMIUM.", returncode=1)
-    # Chromium refuses its sandbox to root, as tests in a container run.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager

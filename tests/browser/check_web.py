@@ -6,43 +6,26 @@ makes the pictures in docs/images again.
 """
 
 import os
-import shutil
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 from pythons import async_agents_stream
 from web_sites import demonstration, site
 
 from langchain_glm.testing import Call, Fail, Reply
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 LARGEST_IMAGE = 200_000
-CHROMIUM = (
-    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-)
 
 PROGRAM = "".join(f"line_{n} = 'value {n}'\n" for n in range(60))
 WRITE = Call("write_file", {"path": "notes/a.py", "content": PROGRAM})
 LONG = "It goes on and on. " * 2000
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 860}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    if CHROMIUM is None:
-        pytest.exit("No Chromium: `apt-get install chromium`, or set CHROMIUM.", returncode=1)
-    # Chromium refuses its sandbox to root, as tests in a container run.
-    options = ["--no-sandbox"] if os.geteuid() == 0 else []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager
