@@ -24,7 +24,7 @@ help: ## Show what can be made
 demo: $(VENV)/.demo ## Watch arguments stream: against Z.ai with ZAI_API_KEY, else a scripted server
 	@$(BIN)/langchain-glm probe
 
-chat: $(VENV)/.demo ## Talk to an agent at the prompt: Z.ai with ZAI_API_KEY, else a scripted server
+chat: $(VENV)/.demo ## Talk to GLM at the prompt: Z.ai with ZAI_API_KEY, else a scripted server
 	@$(BIN)/langchain-glm chat
 
 web: $(VENV)/.web ## Open a page that shows an agent at work: Z.ai with ZAI_API_KEY, else a scripted model

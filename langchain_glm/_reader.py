@@ -385,12 +385,19 @@ def _reports_error(body: Mapping[str, Any]) -> bool:
     return bool(body.get("error")) or ("choices" not in body and "code" in body)
 
 
+_REMEDIES = {
+    "length": " Raise max_tokens, or ask for smaller pieces.",
+    "sensitive": " GLM's content policy ended the answer: rephrase what was asked.",
+}
+
+
 def _warn_of_cut_calls(reply: Reply) -> None:
     for verdict in reply.verdicts():
         if verdict.problem and reply.was_cut:
             logger.warning(
                 "The model's call of %r was cut off (finish_reason %r) and will not run: its text "
-                "is in invalid_tool_calls. Raise max_tokens, or ask for smaller pieces.",
+                "is in invalid_tool_calls.%s",
                 verdict.call.name,
                 reply.finish_reason,
+                _REMEDIES.get(reply.finish_reason or "", ""),
             )

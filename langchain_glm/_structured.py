@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any
 
 import jiter
@@ -368,8 +368,20 @@ def _calling(name: str, *, forced: bool) -> dict[str, Any]:
     if forced:
         choice = {"type": "function", "function": {"name": name}}
         return {"tool_choice": choice, "parallel_tool_calls": False}
+    return instructed_to_call([name])
+
+
+def instructed_to_call(names: Sequence[str], *, beside_others: bool = False) -> dict[str, Any]:
+    """Give what is bound where an answer is to be a call, and no call can be forced.
+
+    Args:
+        names: The functions whose arguments are an answer.
+        beside_others: Whether there are tools that are none of them.
+    """
+    when = "Once no more tools are needed, answer" if beside_others else "Answer"
+    listed = " or ".join(f"`{name}`" for name in names)
     text = (
-        f"Answer by calling the function `{name}` exactly once, with the whole answer as its "
+        f"{when} by calling the function {listed} exactly once, with the whole answer as its "
         "arguments. Do not answer in prose."
     )
     return {INSTRUCTION: text}

@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing, closing
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
@@ -38,7 +38,7 @@ from langchain_glm._request import (
 from langchain_glm._settings import GLMSettings
 from langchain_glm._shape import shape_of
 from langchain_glm._stopping import stop_signal
-from langchain_glm._structured import AnswerParser, bound_to
+from langchain_glm._structured import AnswerParser, bound_to, instructed_to_call
 from langchain_glm._tokens import estimate_message_tokens, estimate_tokens, stand_in_token_ids
 
 
@@ -117,12 +117,14 @@ class ChatGLM(GLMSettings):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Bind tools as `ChatOpenAI` does.
 
-        Where `tool_choice` is only `"auto"`, the `"any"` that `create_agent` adds for the tools
-        of its `ToolStrategy` is one without a warning: the user did not say it.
+        Where `tool_choice` is only `"auto"`, an instruction takes the place of the `"any"` that
+        `create_agent` adds for the tools of its `ToolStrategy`, without a warning: the user did
+        not say it.
         """
-        if tool_choice == "any" and any(_is_schema(tool) for tool in tools):
-            takes = self._server(self.model_name).takes_tool_choice
-            tool_choice = "any" if takes else "auto"
+        answers = [tool.name for tool in tools if _is_schema(tool)]
+        if tool_choice == "any" and answers and not self._server(self.model_name).takes_tool_choice:
+            tool_choice = "auto"
+            kwargs |= instructed_to_call(answers, beside_others=len(tools) > len(answers))
         # LangChain knows `web_search` and `mcp` as tools of OpenAI's too, and not `retrieval`.
         own = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "retrieval"]
         others = [tool for tool in tools if tool not in own]
@@ -406,7 +408,7 @@ def _send(request: dict[str, Any]) -> dict[str, Any]:
     return {**fields, **options, "extra_body": body}
 
 
-def _is_schema(tool: Any) -> bool:
+def _is_schema(tool: Any) -> TypeGuard[StructuredTool]:
     # A tool that nobody could run: how create_agent has the schema of a ToolStrategy.
     return isinstance(tool, StructuredTool) and tool.func is None and tool.coroutine is None
 

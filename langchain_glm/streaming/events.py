@@ -318,12 +318,14 @@ class ToolFailed(ToolEvent):
     """A tool failed, or a call was refused.
 
     Attributes:
-        error: What the model is told, or what the exception says.
+        error: What the model is told or, where the tool raised, what the exception says.
+        raised: Whether the tool raised: what its exception says may be for the program alone.
     """
 
     type: ClassVar[Literal["tool_failed"]] = "tool_failed"
 
     error: str
+    raised: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -221,6 +221,7 @@ _SEEN = frozenset(
         "finish_reason",
         "reason",
         "position",
+        "raised",
         "_count",
     }
 )

@@ -60,6 +60,7 @@ _DEFS: dict[str, dict[str, Any]] = {
 _SHAPES: dict[Any, dict[str, Any]] = {
     Any: {},
     str: {"type": "string"},
+    bool: {"type": "boolean"},
     int: {"type": "integer"},
     type(None): {"type": "null"},
     AIMessage: {"$ref": "#/$defs/message"},

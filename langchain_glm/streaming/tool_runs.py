@@ -102,7 +102,8 @@ class ToolRuns:
         call = data["tool_call_id"]
         name = self._running.pop((namespace, call), "")
         self._told.append((namespace, call))
-        return ToolFailed(data.get("message") or "", id=call, name=name, namespace=namespace)
+        error = data.get("message") or ""
+        return ToolFailed(error, raised=True, id=call, name=name, namespace=namespace)
 
     def _answered(
         self, namespace: Namespace, message: ToolMessage, call: str, name: str

@@ -137,7 +137,7 @@ class Raw:
         _refuse_framing(self.headers)
 
 
-Answer: TypeAlias = "Reply | Fail | Cut | Raw | Path | Callable[[Received], Answer]"
+Answer: TypeAlias = Reply | Fail | Cut | Raw | Path | Callable[["Received"], "Answer"]
 """What a request is answered with: one of these, a recorded `.sse` or `.json` file, or a function
 of the request that gives one. A script is one answer, or an iterable of them."""
 

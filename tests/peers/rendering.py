@@ -19,10 +19,11 @@ _CAPTION = Text(
     "Each cell is what the package did when `make compare` asked it, over HTTP, against the same "
     "scripted server, not Z.ai (with {}). What exactly was seen is in "
     "[tests/peers/comparison.json](tests/peers/comparison.json); CPU time is from "
-    "`make bench-peers`.",
+    "`make bench-peers`, another run than that of the table below.",
     "每一格都是 `make compare` 的实测结果：各个包通过 HTTP 访问同一个模拟服务器，"
     "而不是 Z.ai 的线上服务（依赖版本：{}）。详细记录见 "
-    "[tests/peers/comparison.json](tests/peers/comparison.json)；CPU 时间来自 `make bench-peers`。",
+    "[tests/peers/comparison.json](tests/peers/comparison.json)；CPU 时间来自 "
+    "`make bench-peers`，与下一节的表格不是同一次测量。",
 )
 _THIS = Text("this package", "本项目")
 _COMMA = Text(", ", "、")

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
+from langchain_core.tools import ToolException
+
 from langchain_glm._surrogates import joined
 from langchain_glm.errors import GLMError
 from langchain_glm.streaming._sources import aopened, opened
@@ -21,6 +23,7 @@ from langchain_glm.streaming.events import (
     ToolCallDelta,
     ToolCallInvalid,
     ToolEvent,
+    ToolFailed,
 )
 
 Wire = TypeVar("Wire")
@@ -38,6 +41,11 @@ def error_text(error: BaseException) -> str:
     code raises may hold anything (a query, a path, a secret), and is named only as an error.
     """
     return error.message if isinstance(error, GLMError) else "An error occurred."
+
+
+def tool_error_text(event: ToolFailed, on_error: OnError) -> str:
+    """Say what a browser may know of a failed tool: what it answered, not what it raised."""
+    return on_error(ToolException(event.error)) if event.raised else event.error
 
 
 def invalid_text(event: ToolCallInvalid) -> str:

@@ -60,6 +60,7 @@ from langchain_glm.streaming.encoders._wire import (
     drive,
     error_text,
     invalid_text,
+    tool_error_text,
 )
 
 try:
@@ -91,8 +92,9 @@ class AGUIEncoder:
     Attributes:
         thread_id: The conversation, from the client's `RunAgentInput`.
         run_id: The run, likewise; unique in the conversation.
-        on_error: Says what the browser is told of an error that ended the run. As it stands, the
-            message of an error of GLM's, and of any other that there was one.
+        on_error: Says what the browser is told of an error that ended the run, or that a tool
+            raised (as a `ToolException`). As it stands, the message of an error of GLM's, and of
+            any other that there was one.
     """
 
     def __init__(self, thread_id: str, run_id: str, *, on_error: OnError = error_text) -> None:
@@ -238,7 +240,7 @@ class AGUIEncoder:
 
     def _tool_failed(self, event: ev.ToolFailed) -> Iterator[core.BaseEvent]:
         call = yield from self._run(event)
-        yield self._result(call, event, event.error, status="error")
+        yield self._result(call, event, tool_error_text(event, self.on_error), status="error")
 
     def _result(self, call: Call, origin: ev.Event, content: str, **said: Any) -> core.BaseEvent:
         self._refused.pop(call.id, None)

@@ -67,6 +67,7 @@ from langchain_glm.streaming.encoders._wire import (
     drive,
     error_text,
     invalid_text,
+    tool_error_text,
 )
 
 __all__ = [
@@ -111,8 +112,9 @@ class VercelEncoder:
 
     Attributes:
         message_id: The id that the client shall give the message, None to leave it to the client.
-        on_error: Says what the browser is told of an error that ended the run. As it stands, the
-            message of an error of GLM's, and of any other that there was one.
+        on_error: Says what the browser is told of an error that ended the run, or that a tool
+            raised (as a `ToolException`). As it stands, the message of an error of GLM's, and of
+            any other that there was one.
     """
 
     def __init__(self, message_id: str | None = None, *, on_error: OnError = error_text) -> None:
@@ -256,7 +258,8 @@ class VercelEncoder:
 
     def _tool_failed(self, event: ev.ToolFailed) -> Iterator[Chunk]:
         call = yield from self._run(event)
-        yield {"type": "tool-output-error", "toolCallId": call.id, "errorText": event.error}
+        text = tool_error_text(event, self.on_error)
+        yield {"type": "tool-output-error", "toolCallId": call.id, "errorText": text}
 
     def _message_finished(self, event: ev.MessageFinished) -> Iterator[Chunk]:
         self._usage.update(_counts(event.usage))

@@ -44,6 +44,12 @@ class Place(BaseModel):
     river: Literal["east", "west"]
 
 
+class Nowhere(BaseModel):
+    """It is not known."""
+
+    why: str
+
+
 class PlaceV1(BaseModelV1):
     """A place, 一个地方."""
 
@@ -593,6 +599,8 @@ async def test_an_agent_with_a_tool_for_its_answer(make, schema):
         assert [tool["function"]["name"] for tool in body["tools"]] == ["weather", name]
         assert body["tool_choice"] == ("required" if make is hosted else "auto")
         assert "response_format" not in body
+        told = f"Once no more tools are needed, answer by calling the function `{name}`"
+        assert body["messages"][0]["content"].startswith(told) is (make is not hosted)
 
 
 @on_own_hosts
@@ -602,6 +610,17 @@ async def test_an_agent_that_answers_in_prose_where_no_call_can_be_forced(make):
         async for state in states(agent):
             assert state["messages"][-1].text == PROSE.text
             assert state.get("structured_response") is None  # as LangChain has it
+
+
+@on_own_hosts
+async def test_an_agent_without_tools_is_told_to_call_its_schemas(make):
+    with GLMServer([CALLED]) as server:
+        create_agent(make(server), response_format=ToolStrategy(Nowhere | Place)).invoke(
+            {"messages": ASK}
+        )
+        [request] = server.requests
+    told = "Answer by calling the function `Nowhere` or `Place` exactly once"
+    assert request.body["messages"][0]["content"].startswith(told)
 
 
 async def test_an_agent_asks_again_for_an_answer_of_another_shape():

@@ -378,6 +378,15 @@ async def test_sync_and_async_say_the_same():
 def test_failed_tools_are_told_from_those_that_answered():
     (result,) = of(encode([ToolFailed("no", **tool("c"))]), "TOOL_CALL_RESULT")
     assert result.metadata == {"langchain": {"status": "error"}}
+    assert result.content == "no"
+
+
+def test_what_a_tool_raised_is_not_told():
+    raised = [ToolFailed("SELECT hunter2", raised=True, **tool("c"))]
+    (result,) = of(encode(raised), "TOOL_CALL_RESULT")
+    assert result.content == "An error occurred."
+    (result,) = of(encode(raised, on_error=str), "TOOL_CALL_RESULT")
+    assert result.content == "SELECT hunter2"
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):

@@ -151,7 +151,10 @@ async def test_a_tool_that_raises(way):
     assert isinstance(run.error, ValueError)
     of_second = [e for e in run.of(ev.ToolEvent) if e.id == "call_2"]
     ids = {"id": "call_2", "name": "look"}
-    assert of_second == [ev.ToolStarted({"at": "two"}, **ids), ev.ToolFailed("blind", **ids)]
+    assert of_second == [
+        ev.ToolStarted({"at": "two"}, **ids),
+        ev.ToolFailed("blind", raised=True, **ids),
+    ]
     ended = [e.id for e in run.of(ev.ToolFinished)]
     assert [m.type for m in run.last.messages] == ["ai", *["tool"] * len(ended)]
     assert await accepted(run) == ["assistant", "tool", "tool"]

@@ -268,6 +268,14 @@ def test_a_failed_tool_says_what_the_model_is_told():
     assert error == {"type": "tool-output-error", "toolCallId": "c", "errorText": "no"}
 
 
+def test_what_a_tool_raised_is_not_told():
+    raised = [ToolFailed("SELECT hunter2", raised=True, **tool("c"))]
+    (error,) = of(encode(raised), "tool-output-error")
+    assert error["errorText"] == "An error occurred."
+    (error,) = of(encode(raised, on_error=str), "tool-output-error")
+    assert error["errorText"] == "SELECT hunter2"
+
+
 # --- server-sent events ---
 
 FAILURES = [

@@ -142,7 +142,9 @@ def test_nothing_is_printed(ask, capfd):
 
 def test_exported_names():
     assert testing.__all__ == sorted(testing.__all__)
-    assert set(testing.__all__) == {"Call", "Cut", "Fail", "GLMServer", "Raw", "Received", "Reply"}
+    assert set(testing.__all__) == {
+        "Answer", "Call", "Cut", "Fail", "GLMServer", "Raw", "Received", "Reply"
+    }  # fmt: skip
     assert all(getattr(testing, name).__doc__ for name in testing.__all__)
 
 
