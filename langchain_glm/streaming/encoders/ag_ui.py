@@ -37,14 +37,35 @@ state may hold what no browser should see. Send a `StateSnapshotEvent` of your o
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from typing import Any, ClassVar
+
+try:
+    from ag_ui import core
+    from ag_ui.encoder import EventEncoder
+except ImportError as _missing:
+    msg = (
+        "langchain_glm.streaming.encoders.ag_ui needs ag-ui-protocol 1.0: "
+        'pip install "langchain-glm-zai[ag-ui]"'
+    )
+    raise ImportError(msg) from _missing
 
 from langchain_glm._surrogates import joined
 from langchain_glm.streaming import events as ev
 from langchain_glm.streaming._json import to_json
 from langchain_glm.streaming._sources import aopened, opened
+from langchain_glm.streaming.encoders._ag_ui_values import (
+    CONTENT,
+    arguments_of,
+    as_content,
+    as_value,
+    block_begun,
+    block_ended,
+    code_of,
+    interrupt_of,
+    metadata_of,
+    owner_of,
+)
 from langchain_glm.streaming.encoders._wire import (
     STOPPED,
     Block,
@@ -63,24 +84,11 @@ from langchain_glm.streaming.encoders._wire import (
     tool_error_text,
 )
 
-try:
-    from ag_ui import core
-    from ag_ui.encoder import EventEncoder
-except ImportError as _missing:
-    msg = (
-        "langchain_glm.streaming.encoders.ag_ui needs ag-ui-protocol 1.0: "
-        'pip install "langchain-glm-zai[ag-ui]"'
-    )
-    raise ImportError(msg) from _missing
-
 __all__ = ["MEDIA_TYPE", "AGUIEncoder", "aencode", "aencode_sse", "encode", "encode_sse"]
 
 MEDIA_TYPE = "text/event-stream"
 """The content type of `encode_sse` and `aencode_sse`."""
 
-_METADATA = "langchain"
-# The reason that AG-UI's own LangGraph integration gives, where the interrupt names none.
-_INTERRUPTED = "langgraph:interrupt"
 _SSE = EventEncoder()
 
 
@@ -155,8 +163,8 @@ class AGUIEncoder:
         if message.block is None or message.block.kind != kind:
             yield from self._leave(message)
             message.block = self._block(message, kind)
-            yield from _begun(message.block, message.origin)
-        yield _CONTENT[kind](message_id=message.block.id, delta=joined(text), **_owner(event))
+            yield from block_begun(message.block, message.origin)
+        yield CONTENT[kind](message_id=message.block.id, delta=joined(text), **owner_of(event))
 
     def _message(self, event: ev.Event) -> Message:
         return self._messages.find(event) or self._messages.open(event)
@@ -169,13 +177,13 @@ class AGUIEncoder:
     def _leave(self, message: Message, **said: Any) -> Iterator[core.BaseEvent]:
         block, message.block = message.block, None
         if block is not None:
-            yield from _ended(block, message.origin, _metadata(said))
+            yield from block_ended(block, message.origin, metadata_of(said))
 
     def _call_started(self, event: ev.CallEvent) -> Generator[core.BaseEvent, None, Call]:
         message = self._message(event)
         yield from self._leave(message)
         call = self._calls.open(event)
-        about = {"tool_call_id": call.id, "tool_call_name": call.name, **_owner(event)}
+        about = {"tool_call_id": call.id, "tool_call_name": call.name, **owner_of(event)}
         yield core.ToolCallStartEvent(parent_message_id=message.id, **about)
         return call
 
@@ -185,19 +193,19 @@ class AGUIEncoder:
     def _call_delta(self, event: ev.ToolCallDelta) -> Iterator[core.BaseEvent]:
         call = yield from self._call(event)
         call.newest = event
-        yield _arguments(call, call.strict.feed(event.text))
+        yield arguments_of(call, call.strict.feed(event.text))
 
     def _call_finished(self, event: ev.ToolCallFinished) -> Iterator[core.BaseEvent]:
         call = yield from self._call(event)
         if call.newest is None:
-            yield _arguments(call, as_text(to_json(event.arguments)))
+            yield arguments_of(call, as_text(to_json(event.arguments)))
         self._calls.close(event)
-        yield core.ToolCallEndEvent(tool_call_id=call.id, **_owner(event))
+        yield core.ToolCallEndEvent(tool_call_id=call.id, **owner_of(event))
 
     def _call_invalid(self, event: ev.ToolCallInvalid) -> Iterator[core.BaseEvent]:
         call = yield from self._call(event)
         if call.newest is None and event.raw:
-            yield _arguments(call, call.strict.feed(event.raw))
+            yield arguments_of(call, call.strict.feed(event.raw))
         self._calls.close(event)
         yield self._refuse(call, event.reason, event.error or invalid_text(event))
 
@@ -205,8 +213,8 @@ class AGUIEncoder:
         self._refused[call.id] = (call, text)
         return core.ToolCallEndEvent(
             tool_call_id=call.id,
-            metadata=_metadata({"invalid": reason, "error": joined(text)}),
-            **_owner(call.origin),
+            metadata=metadata_of({"invalid": reason, "error": joined(text)}),
+            **owner_of(call.origin),
         )
 
     def _tool_started(self, event: ev.ToolStarted) -> Iterator[core.BaseEvent]:
@@ -219,9 +227,9 @@ class AGUIEncoder:
         call = self._calls.run_by(event)
         if call is None:
             call = self._calls.adopt(event)
-            owner = _owner(event)
+            owner = owner_of(event)
             yield core.ToolCallStartEvent(tool_call_id=call.id, tool_call_name=call.name, **owner)
-            yield _arguments(call, as_text(to_json(arguments or {})))
+            yield arguments_of(call, as_text(to_json(arguments or {})))
             yield core.ToolCallEndEvent(tool_call_id=call.id, **owner)
         return call
 
@@ -230,13 +238,13 @@ class AGUIEncoder:
         value = {
             "toolCallId": event.id if call is None else call.id,
             "toolName": event.name,
-            "data": _as_value(event.data),
+            "data": as_value(event.data),
         }
-        yield core.CustomEvent(name=event.type, value=value, **_owner(event))
+        yield core.CustomEvent(name=event.type, value=value, **owner_of(event))
 
     def _tool_finished(self, event: ev.ToolFinished) -> Iterator[core.BaseEvent]:
         call = yield from self._run(event)
-        yield self._result(call, event, _as_content(event.content))
+        yield self._result(call, event, as_content(event.content))
 
     def _tool_failed(self, event: ev.ToolFailed) -> Iterator[core.BaseEvent]:
         call = yield from self._run(event)
@@ -249,8 +257,8 @@ class AGUIEncoder:
             tool_call_id=call.id,
             content=joined(content),
             role="tool",
-            metadata=_metadata(said),
-            **_owner(origin),
+            metadata=metadata_of(said),
+            **owner_of(origin),
         )
 
     def _message_finished(self, event: ev.MessageFinished) -> Iterator[core.BaseEvent]:
@@ -272,7 +280,7 @@ class AGUIEncoder:
         return self._finish()
 
     def _run_interrupted(self, event: ev.RunInterrupted) -> Iterator[core.BaseEvent]:
-        asked = [_interrupt(item, self._ids) for item in event.interrupts]
+        asked = [interrupt_of(item, self._ids) for item in event.interrupts]
         # A breakpoint of the graph asks nothing, and the protocol wants something to answer.
         asked = asked or [core.Interrupt(id=self._ids.take(), reason="langgraph:breakpoint")]
         return self._finish(core.RunFinishedInterruptOutcome(interrupts=asked))
@@ -280,7 +288,9 @@ class AGUIEncoder:
     def _run_failed(self, event: ev.RunFailed) -> Iterator[core.BaseEvent]:
         yield from self._wind_up()
         yield core.RunErrorEvent(
-            message=joined(self.on_error(event.error)), code=_code(event.error), usage=self._used()
+            message=joined(self.on_error(event.error)),
+            code=code_of(event.error),
+            usage=self._used(),
         )
 
     def _finish(self, outcome: Any = None) -> Iterator[core.BaseEvent]:
@@ -369,90 +379,3 @@ async def aencode_sse(
     async with aopened(encoded):
         async for event in encoded:
             yield _SSE.encode(event)
-
-
-_CONTENT: dict[Kind, Any] = {
-    "text": core.TextMessageContentEvent,
-    "reasoning": core.ReasoningMessageContentEvent,
-}
-
-
-def _begun(block: Block, origin: ev.Event) -> Iterator[core.BaseEvent]:
-    about = {"message_id": block.id, **_owner(origin)}
-    if block.kind == "text":
-        yield core.TextMessageStartEvent(role="assistant", metadata=_origin(origin), **about)
-    else:
-        yield core.ReasoningStartEvent(**about)
-        yield core.ReasoningMessageStartEvent(role="reasoning", metadata=_origin(origin), **about)
-
-
-def _ended(block: Block, origin: ev.Event, said: dict[str, Any] | None) -> Iterator[core.BaseEvent]:
-    about = {"message_id": block.id, **_owner(origin)}
-    if block.kind == "text":
-        yield core.TextMessageEndEvent(metadata=said, **about)
-    else:
-        yield core.ReasoningMessageEndEvent(metadata=said, **about)
-        yield core.ReasoningEndEvent(**about)
-
-
-def _owner(event: ev.Event) -> dict[str, Any]:
-    return {"subagent_run_id": "|".join(event.namespace)} if event.namespace else {}
-
-
-def _origin(event: ev.Event) -> dict[str, Any] | None:
-    if not event.namespace:
-        return None
-    return _metadata({"namespace": list(event.namespace), "node": event.node})
-
-
-def _metadata(said: dict[str, Any]) -> dict[str, Any] | None:
-    known = {key: value for key, value in said.items() if value is not None}
-    return {_METADATA: known} if known else None
-
-
-def _arguments(call: Call, text: str) -> core.BaseEvent:
-    return core.ToolCallArgsEvent(tool_call_id=call.id, delta=joined(text), **_owner(call.origin))
-
-
-def _as_content(content: Any) -> str:
-    """Give a tool's result as text: the protocol has structured data serialised into it."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and content and all(_is_text(block) for block in content):
-        return "".join(block if isinstance(block, str) else block["text"] for block in content)
-    return as_text(to_json(content))
-
-
-def _as_value(value: Any) -> Any:
-    return json.loads(as_text(to_json(value)))
-
-
-def _is_text(block: Any) -> bool:
-    if isinstance(block, dict):
-        return block.get("type") == "text" and isinstance(block.get("text"), str)
-    return isinstance(block, str)
-
-
-def _interrupt(item: Any, ids: Ids) -> core.Interrupt:
-    """Give LangGraph's interrupt as AG-UI's, its value read as AG-UI's own integration does."""
-    value = getattr(item, "value", None)
-    asked = value if isinstance(value, dict) else {}
-    named = {name: asked[name] for name in ("message", "tool_call_id") if _is_name(asked, name)}
-    if isinstance(value, str):
-        named["message"] = joined(value)
-    reason = asked["reason"] if _is_name(asked, "reason") else _INTERRUPTED
-    return core.Interrupt(
-        id=getattr(item, "id", None) or ids.take(),
-        reason=reason,
-        metadata={_METADATA: {"value": _as_value(value)}},
-        **named,
-    )
-
-
-def _is_name(asked: dict[str, Any], name: str) -> bool:
-    return isinstance(asked.get(name), str)
-
-
-def _code(error: BaseException) -> str:
-    code = getattr(error, "code", None)
-    return str(code) if isinstance(code, (str, int)) and code else type(error).__name__
