@@ -386,8 +386,10 @@ def _reports_error(body: Mapping[str, Any]) -> bool:
 
 
 _REMEDIES = {
-    "length": " Raise max_tokens, or ask for smaller pieces.",
-    "sensitive": " GLM's content policy ended the answer: rephrase what was asked.",
+    "length": "Raise max_tokens, or ask for smaller pieces.",
+    "model_context_window_exceeded": "Shorten the conversation, or ask for smaller pieces.",
+    "sensitive": "The content policy ended the answer: rephrase what was asked.",
+    "content_filter": "The content policy ended the answer: rephrase what was asked.",
 }
 
 
@@ -396,8 +398,8 @@ def _warn_of_cut_calls(reply: Reply) -> None:
         if verdict.problem and reply.was_cut:
             logger.warning(
                 "The model's call of %r was cut off (finish_reason %r) and will not run: its text "
-                "is in invalid_tool_calls.%s",
+                "is in invalid_tool_calls. %s",
                 verdict.call.name,
                 reply.finish_reason,
-                _REMEDIES.get(reply.finish_reason or "", ""),
+                _REMEDIES.get(reply.finish_reason or "", "The server ended the answer: ask again."),
             )

@@ -41,6 +41,12 @@ CUTS = [
     pytest.param(VALID, "sensitive", id="sensitive"),
     pytest.param(VALID, "model_context_window_exceeded", id="context"),
 ]
+REMEDIES = {
+    "length": "max_tokens",
+    "abort": "ask again",
+    "sensitive": "rephrase",
+    "model_context_window_exceeded": "Shorten the conversation",
+}
 
 
 # The ways to run an agent, or a model. Of an agent the checkpointer has the messages then.
@@ -194,7 +200,7 @@ async def test_an_agent_does_not_run_a_cut_call(
     assert_kept(message, arguments)
     assert message.response_metadata["finish_reason"] == reason
     (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    for word in ("'write_file'", repr(reason), "max_tokens"):
+    for word in ("'write_file'", repr(reason), REMEDIES[reason]):
         assert word in warning.getMessage()
 
 
