@@ -139,6 +139,7 @@ async def test_a_stop_closes_the_connection_to_glm(browser, tmp_path, path, way)
         await expect(page.locator("#send")).to_be_visible()
         await page.reload()
         await ended(page, "stopped")
+        await expect(page.locator(".prose")).to_contain_text(said)  # drawn a frame later
         kept = (await page.locator(".prose").inner_text()).strip()
         await send(page, "Go on.")
         await ended(page)
