@@ -95,7 +95,7 @@ def _run_blocks() -> int:
     status = 0
     for block in blocks.found():
         trouble = blocks.run(block)
-        print(f"{block.place} ({block.title}): {trouble or 'runs'}")
+        print(f"{block.name} ({block.title}): {trouble or 'runs'}")
         status = max(status, int(trouble is not None))
     return status
 

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from documents import Fence
 from peers import __main__ as command
 from peers import blocks, comparing
-from peers.blocks import Block
 from peers.comparing import COLUMNS
 from peers.rendering import DOCUMENTS, MARKERS, between_markers, render, write_table
 from peers.rows import COSTS, NOTES, ROWS, VALUES, Sight
@@ -207,18 +207,11 @@ def test_no_titled_block_of_the_documents_is_overlooked():
     lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
     titled = [line for line in lines if re.match(r"\s*(```+|~~~+) *python.*title=", line)]
 
-    assert len(list(blocks.found())) == len(titled)
+    assert len(blocks.found()) == len(titled)
 
 
-def test_blocks_are_found_where_they_stand(tmp_path, monkeypatch):
-    page = 'Before.\n\n```python title="langchain-openai"\nprint("a")\n```\n```python\n```\n'
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "page.md").write_text(page)
-    monkeypatch.setattr(blocks, "ROOT", tmp_path)
-
-    found = [block._replace(place=Path(block.place).as_posix()) for block in blocks.found()]
-
-    assert found == [Block("docs/page.md:3", "langchain-openai", 'print("a")\n')]
+def program(title, code):
+    return Fence(_ROOT / "page.md", 1, "python", title, code)
 
 
 @pytest.mark.parametrize(
@@ -238,12 +231,12 @@ def test_blocks_are_found_where_they_stand(tmp_path, monkeypatch):
     ],
 )
 def test_a_block_is_run_with_a_server(title, code, trouble):
-    said = blocks.run(Block("page.md:1", title, code))
+    said = blocks.run(program(title, code))
 
     assert said is None if trouble is None else trouble in said
 
 
 def test_a_block_that_hangs_is_ended():
-    said = blocks.run(Block("page.md:1", "langchain-openai", "import time; time.sleep(60)"), 0.3)
+    said = blocks.run(program("langchain-openai", "import time; time.sleep(60)"), 0.3)
 
     assert said == "did not end within 0.3 s"

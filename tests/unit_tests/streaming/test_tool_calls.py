@@ -137,8 +137,8 @@ async def test_the_error_comes_last_and_as_it_is(how):
 
 def test_a_plain_list_needs_no_closing():
     events = tool_call_events([chunk("Hi"), chunk("!")])
-    next(events)
-    events.close()
+    assert next(events).text == "Hi"
+    events.close()  # a list has no `close` to call
 
 
 # Messages.
