@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import contextlib
 import functools
 import gc
 import subprocess
@@ -12,6 +11,7 @@ import warnings
 
 import pytest
 from langchain.agents import create_agent
+from leaving import no_resource_warning
 
 from langchain_glm import ChatGLM
 from langchain_glm.streaming import RunFinished, astream_agent, stream_agent
@@ -41,15 +41,6 @@ def echo(received):
 
 def connections(server):
     return [received.connection for received in server.requests]
-
-
-@contextlib.contextmanager
-def no_resource_warning():
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-        gc.collect()
-    assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
 
 
 # Ways to ask for a text, and to run a coroutine

@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import contextlib
 import gc
 import multiprocessing
 import socket
@@ -11,12 +10,21 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 import weakref
 
 import certifi
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from leaving import (
+    aclose,
+    adrop,
+    aleave_the_loop,
+    close,
+    drop,
+    drop_v3,
+    leave_the_loop,
+    no_resource_warning,
+)
 
 from langchain_glm import ChatGLM, _client, _exchange
 from langchain_glm.testing import Call, GLMServer, Raw, Reply
@@ -52,15 +60,6 @@ def echo(received):
 
 def connections(server):
     return [received.connection for received in server.requests]
-
-
-@contextlib.contextmanager
-def no_resource_warning():
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-        gc.collect()
-    assert [str(w.message) for w in caught if w.category is ResourceWarning] == []
 
 
 async def other_tasks():
@@ -258,37 +257,12 @@ class Refuse(BaseCallbackHandler):
         raise KeyError(token)
 
 
-def close_it(model):
-    stream = model.stream("x")
-    next(stream)
-    stream.close()
-
-
-def leave_it(model):
-    for _ in model.stream("x"):
-        break
-
-
-def lose_it(model):
-    stream = model.stream("x")
-    next(stream)
-    del stream
-    gc.collect()
-
-
-def lose_v3(model):
-    events = iter(model.stream_events("x", version="v3"))
-    next(events)
-    del events
-    gc.collect()
-
-
 def refuse_it(model):
     with pytest.raises(KeyError):
         list(model.stream("x", config={"callbacks": [Refuse()]}))
 
 
-@pytest.mark.parametrize("end", [close_it, leave_it, lose_it, lose_v3, refuse_it])
+@pytest.mark.parametrize("end", [close, leave_the_loop, drop, drop_v3, refuse_it])
 def test_sync_stream_that_ends_early_hangs_up(end):
     with GLMServer(SILENT_AFTER_ONE) as server, no_resource_warning():
         before = set(threading.enumerate())
@@ -302,26 +276,8 @@ def test_sync_stream_that_ends_early_hangs_up(end):
 def test_stream_that_ends_early_leaves_the_model_usable():
     with GLMServer([SILENT_AFTER_ONE, echo]) as server:
         model = glm(server)
-        close_it(model)
+        close(model)
         assert model.invoke("next").text == "next"
-
-
-async def aclose_it(model):
-    stream = model.astream("x")
-    await anext(stream)
-    await stream.aclose()
-
-
-async def aleave_it(model):
-    async for _ in model.astream("x"):
-        break
-
-
-async def alose_it(model):
-    stream = model.astream("x")
-    await anext(stream)
-    del stream
-    gc.collect()
 
 
 async def time_out(model):
@@ -379,9 +335,9 @@ async def leave_v2(model):
 
 
 ASYNC_ENDS = [
-    aclose_it,
-    aleave_it,
-    alose_it,
+    aclose,
+    aleave_the_loop,
+    adrop,
     time_out,
     cancel_astream,
     aclose_v3,

@@ -17,6 +17,7 @@ import time
 
 import pytest
 from asking import INPUT, agent_of, frame, glm, no_other_task, open_files
+from leaving import aclose, aleave_the_loop, close, drop, drop_v3, leave_the_loop
 from pythons import async_agents_stream
 
 from langchain_glm.streaming import (
@@ -69,34 +70,11 @@ def nothing_left(server):
 # Sync
 
 
-def close(model):
-    chunks = model.stream("x")
-    next(chunks)
-    chunks.close()
-
-
-def leave_the_loop(model):
-    for _ in model.stream("x"):
-        break
-
-
-def drop(model):
-    chunks = model.stream("x")
-    next(chunks)
-
-
 def throw(model):
     chunks = model.stream("x")
     next(chunks)
     with pytest.raises(KeyboardInterrupt):
         chunks.throw(KeyboardInterrupt)
-
-
-def drop_v3(model):
-    events = iter(model.stream_events("x", version="v3"))
-    next(events)
-    del events
-    gc.collect()  # core's stream is a circle of objects
 
 
 def leave_the_events(model):
@@ -152,17 +130,6 @@ def test_ten_streams_that_were_left(leave):
 
 
 # Async
-
-
-async def aclose(model):
-    chunks = model.astream("x")
-    await anext(chunks)
-    await chunks.aclose()
-
-
-async def aleave_the_loop(model):
-    async for _ in model.astream("x"):
-        break
 
 
 async def aleave_the_events(model):
