@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessageChunk
 from pydantic import TypeAdapter
 from scripted_runs import RUNS, USAGE, Said, Source, ataken, event_classes, taken, tool
 
+from langchain_glm.errors import GLMError
 from langchain_glm.streaming.encoders import ag_ui
 from langchain_glm.streaming.encoders._wire import StrictJson
 from langchain_glm.streaming.events import (
@@ -245,6 +246,14 @@ def test_a_failed_run_says_what_it_used():
 def test_a_browser_is_told_what_it_may_know_of_an_error(run, message, code):
     failed = encode(RUNS[run])[-1]
     assert (failed.type, failed.message, failed.code) == ("RUN_ERROR", message, code)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("1302", "1302"), (400, "400"), ("", "GLMError"), (b"1", "GLMError")]
+)
+def test_a_code_goes_before_the_name_of_the_class(code, told):
+    failed = encode([RunFailed(GLMError("no", code=code))])[-1]
+    assert failed.code == told
 
 
 def test_on_error_says_it_otherwise():
